@@ -1,0 +1,78 @@
+"""The blob store: immutable bytes by sha256, and a staging area for bytes on their way in.
+
+The bucket (or folder), seen from its root:
+
+    blobs/<first 2 hex>/<64 hex>      a blob; written once, by an atomic rename or a conditional copy, never changed
+    staging/<upload id>               bytes in flight; nothing here is ever read as a blob
+
+A blob appears under its final name only after its size and sha256 were verified by us, so that a name is a promise.
+The store knows no namespaces, versions or references; who may refer to a blob is the catalog's business.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """What the store has under a name. `size` in bytes."""
+
+    sha256: str
+    size: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StagedStat:
+    """An upload in flight."""
+
+    upload_id: str
+    size: int
+    modified_at: datetime
+
+
+class BlobStore(Protocol):
+    """What every store promises; `tests/contracts/test_blob_store.py` holds each to it.
+
+    Reads and writes stream: no method holds more than a few MiB of a blob. Failures of the store itself raise
+    StorageFailure; nothing is half done after any error.
+    """
+
+    def put(self, chunks: Iterable[bytes], *, sha256: str, size: int) -> bool:
+        """Store a blob; True if it was not there before. Identical content written twice, or at once, is one blob.
+
+        Raises DigestMismatch when the bytes are not `size` bytes of digest `sha256`; then nothing is kept.
+        """
+
+    def stage(self, upload_id: str, chunks: Iterable[bytes]) -> int:
+        """Write bytes to staging under an id of [a-z0-9-]{1,64}, replacing what was there; returns the size."""
+
+    def complete(self, upload_id: str, *, sha256: str, size: int) -> bool:
+        """Verify staged bytes by reading them, make them a blob, and clear the staging; True if the blob is new.
+
+        Raises DigestMismatch (the staged bytes are then discarded), BlobNotFound if nothing is staged.
+        """
+
+    def discard(self, upload_id: str) -> None:
+        """Forget staged bytes; nothing happens if there are none."""
+
+    def staged(self) -> Iterator[StagedStat]:
+        """Everything in the staging area, S3's unfinished multipart uploads included."""
+
+    def open(self, sha256: str, *, start: int = 0, length: int | None = None) -> AbstractContextManager[BinaryIO]:
+        """Read a blob, or `length` bytes of it from `start`, as a stream. Raises BlobNotFound.
+
+        The stream is not verified here: whoever keeps what it reads verifies it.
+        """
+
+    def stat(self, sha256: str) -> BlobStat | None:
+        """Size and age of a blob, or None."""
+
+    def delete(self, sha256: str) -> bool:
+        """Remove a blob; False if it was not there."""
+
+    def list(self, prefix: str = "") -> Iterator[BlobStat]:
+        """Every blob whose digest begins with `prefix`, in digest order, as a stream."""

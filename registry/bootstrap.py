@@ -1,0 +1,1 @@
+"""The only place that wires settings, store, database and service together."""

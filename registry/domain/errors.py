@@ -1,0 +1,403 @@
+"""Every error that the registry and the composition engine raise on purpose.
+
+    AdaptersError
+    ├── WrongUsage                 exit 2   the request itself makes no sense
+    │   ├── InvalidReference                a reference or a name that doesn't parse
+    │   ├── InvalidExpression               an expression that doesn't parse; points at the column
+    │   ├── InvalidRecipe                   a recipe document or a method parameter that is out of bounds
+    │   └── InvalidSetting                  an environment variable or option with an impossible value
+    ├── Absent                     exit 3   nothing of that name (or none that the caller may see)
+    │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
+    │   └── NoRollbackTarget                an alias without an earlier active target
+    ├── Refused                    exit 4   understood, and not accepted
+    │   ├── InvalidFile                     a safetensors, GGUF or JSON file that breaks its specification or a limit
+    │   ├── InvalidAdapter, RankMismatch    tensors and configuration contradict each other
+    │   ├── UnsupportedAdapter              a kind that we can't keep or compose correctly yet, by name
+    │   ├── BaseMismatch                    tensors that don't fit the base; names the tensor
+    │   ├── BaseConflict                    adapters (or an alias's targets) of different bases
+    │   ├── NotActive                       the version is yanked, quarantined or pending
+    │   ├── Gone                            the version is revoked or purged (HTTP 410)
+    │   └── DigestMismatch                  bytes that are not what their digest says
+    ├── Conflict                   exit 5   somebody else was first; read again
+    │   ├── StaleSequence                   the alias moved since the caller read it
+    │   ├── StaleCommit                     `main` moved since the caller read it
+    │   ├── NameTaken                       a name that exists in other case, or a label of another base
+    │   └── AliasInUse                      yanking the target of an alias without force
+    ├── NotAllowed                 exit 6   known, but not theirs to do
+    └── Failure                    exit 1   our side failed: storage, database, schema
+        ├── StorageFailure
+        ├── DatabaseFailure
+        └── SchemaMismatch                  a database newer than the program, or not migrated
+
+An error carries fields, never a formatted string; `message` says what is wrong and where, `hint` what to do next.
+`code` is the class name in snake case: the stable name in JSON answers. HTTP status codes live elsewhere.
+"""
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+
+@dataclass(eq=False)
+class AdaptersError(Exception):
+    """Base of the tree. A subclass declares fields and two templates that are filled with them."""
+
+    code: ClassVar[str] = "adapters_error"
+    exit_code: ClassVar[int] = 1
+    template: ClassVar[str] = "something went wrong"
+    hint_template: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+    @property
+    def message(self) -> str:
+        """What is wrong, and where."""
+        return self.template.format(**self.detail)
+
+    @property
+    def hint(self) -> str:
+        """One line of what to do next, or an empty string."""
+        return self.hint_template.format(**self.detail)
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """The fields, for machines."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        return type(self), tuple(self.detail.values())
+
+
+# -- wrong usage ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class WrongUsage(AdaptersError):
+    exit_code: ClassVar[int] = 2
+    template: ClassVar[str] = "{reason}"
+
+    reason: str
+
+
+@dataclass(eq=False)
+class InvalidReference(AdaptersError):
+    exit_code: ClassVar[int] = 2
+    template: ClassVar[str] = "{text!r} is not a reference: {reason}"
+    hint_template: ClassVar[str] = (
+        "write team/name, team/name@v3, team/name@production, team/name@<40-hex commit> or team/name@sha256:<hex>"
+    )
+
+    text: str
+    reason: str
+
+
+@dataclass(eq=False)
+class InvalidExpression(AdaptersError):
+    """`column` counts from 1 and points at the first character that can't be read."""
+
+    exit_code: ClassVar[int] = 2
+    template: ClassVar[str] = "expression, column {column}: {reason}\n  {text}\n  {pointer}"
+    hint_template: ClassVar[str] = (
+        "an expression looks like '0.7*team/a@production + 0.3*team/b'; `adapters blend --help` has more"
+    )
+
+    text: str
+    column: int
+    reason: str
+
+    @property
+    def message(self) -> str:
+        return self.template.format(**self.detail, pointer=" " * (self.column - 1) + "^")
+
+
+@dataclass(eq=False)
+class InvalidRecipe(AdaptersError):
+    """`where` is the path of the node in the recipe, as `inputs[0].params.t`."""
+
+    exit_code: ClassVar[int] = 2
+    template: ClassVar[str] = "recipe, {where}: {reason}"
+
+    where: str
+    reason: str
+
+
+@dataclass(eq=False)
+class InvalidSetting(AdaptersError):
+    exit_code: ClassVar[int] = 2
+    template: ClassVar[str] = "{name} is {value!r}: {reason}"
+
+    name: str
+    value: str
+    reason: str
+
+
+# -- absent -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Absent(AdaptersError):
+    exit_code: ClassVar[int] = 3
+
+
+@dataclass(eq=False)
+class AdapterNotFound(Absent):
+    template: ClassVar[str] = "there is no adapter {name!r}"
+    hint_template: ClassVar[str] = "`adapters list` shows what there is; `adapters push PATH {name}` creates it"
+
+    name: str
+
+
+@dataclass(eq=False)
+class VersionNotFound(Absent):
+    template: ClassVar[str] = "{name} has no {selector}"
+    hint_template: ClassVar[str] = "`adapters history {name}` lists its versions and aliases"
+
+    name: str
+    selector: str
+
+
+@dataclass(eq=False)
+class AliasNotFound(Absent):
+    template: ClassVar[str] = "{name} has no alias {alias!r}"
+    hint_template: ClassVar[str] = "create it with `adapters promote {name}@v1 {alias}`"
+
+    name: str
+    alias: str
+
+
+@dataclass(eq=False)
+class BaseNotFound(Absent):
+    template: ClassVar[str] = "there is no base model {name!r}"
+    hint_template: ClassVar[str] = (
+        "register it with `adapters base add NAME DIR`; `adapters base list` shows the known ones"
+    )
+
+    name: str
+
+
+@dataclass(eq=False)
+class FileNotInVersion(Absent):
+    template: ClassVar[str] = "{reference} has no file {path!r}"
+
+    reference: str
+    path: str
+
+
+@dataclass(eq=False)
+class BlobNotFound(Absent):
+    template: ClassVar[str] = "blob sha256:{sha256} is not in the store"
+    hint_template: ClassVar[str] = (
+        "`adapters verify` lists every version that is hit; pushing the same content again repairs it"
+    )
+
+    sha256: str
+
+
+@dataclass(eq=False)
+class NoRollbackTarget(Absent):
+    template: ClassVar[str] = "{name}@{alias} has no earlier active version to go back to"
+    hint_template: ClassVar[str] = "`adapters history {name} {alias}` shows its moves; `--to REF` names a target"
+
+    name: str
+    alias: str
+
+
+# -- refused ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Refused(AdaptersError):
+    exit_code: ClassVar[int] = 4
+
+
+@dataclass(eq=False)
+class InvalidFile(Refused):
+    """`path` is the file's name as the user knows it, `where` the place inside it (a key, a tensor, a byte offset)."""
+
+    template: ClassVar[str] = "{path}: {where}: {reason}"
+
+    path: str
+    where: str
+    reason: str
+
+
+@dataclass(eq=False)
+class InvalidAdapter(Refused):
+    """`where` names the tensor or the configuration key."""
+
+    template: ClassVar[str] = "not a valid adapter: {where}: {reason}"
+
+    where: str
+    reason: str
+
+
+@dataclass(eq=False)
+class RankMismatch(Refused):
+    template: ClassVar[str] = "not a valid adapter: {tensor}: rank {found} where the configuration says {expected}"
+
+    tensor: str
+    expected: int
+    found: int
+
+
+@dataclass(eq=False)
+class UnsupportedAdapter(Refused):
+    template: ClassVar[str] = "{subject}: {variant} is not supported here: {reason}"
+
+    subject: str
+    variant: str
+    reason: str
+
+
+@dataclass(eq=False)
+class BaseMismatch(Refused):
+    template: ClassVar[str] = "the adapter does not fit the base {base}: {tensor}: {reason}"
+    hint_template: ClassVar[str] = "`adapters base list` shows the registered bases; name the right one with --base"
+
+    base: str
+    tensor: str
+    reason: str
+
+
+@dataclass(eq=False)
+class BaseConflict(Refused):
+    template: ClassVar[str] = "different base models: {left} is for {left_base}, {right} is for {right_base}"
+    hint_template: ClassVar[str] = "adapters can only be combined, or an alias moved, within one base model"
+
+    left: str
+    left_base: str
+    right: str
+    right_base: str
+
+
+@dataclass(eq=False)
+class NotActive(Refused):
+    template: ClassVar[str] = "{reference} is {status}"
+    hint_template: ClassVar[str] = (
+        "`adapters history` lists the active versions; `adapters release REF --reason TEXT` lifts it"
+    )
+
+    reference: str
+    status: str
+
+
+@dataclass(eq=False)
+class Gone(Refused):
+    template: ClassVar[str] = "{reference} is {status} and can no longer be read"
+
+    reference: str
+    status: str
+
+
+@dataclass(eq=False)
+class DigestMismatch(Refused):
+    template: ClassVar[str] = (
+        "{subject}: expected sha256:{expected} ({expected_size} bytes), found sha256:{found} ({found_size} bytes)"
+    )
+    hint_template: ClassVar[str] = (
+        "the bytes changed on the way or at rest; nothing was kept; `adapters verify` checks the store"
+    )
+
+    subject: str
+    expected: str
+    expected_size: int
+    found: str
+    found_size: int
+
+
+# -- conflict ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Conflict(AdaptersError):
+    exit_code: ClassVar[int] = 5
+
+
+@dataclass(eq=False)
+class StaleSequence(Conflict):
+    """`expected` 0 means: the caller expected that the alias doesn't exist."""
+
+    template: ClassVar[str] = "{name}@{alias} moved meanwhile: its sequence is {found}, not {expected}"
+    hint_template: ClassVar[str] = "look at `adapters history {name} {alias}`, then repeat with --expect {found}"
+
+    name: str
+    alias: str
+    expected: int
+    found: int
+
+
+@dataclass(eq=False)
+class StaleCommit(Conflict):
+    template: ClassVar[str] = "{name}: main is at {found}, not at {expected}"
+    hint_template: ClassVar[str] = "fetch the newest commit, then push again"
+
+    name: str
+    expected: str
+    found: str
+
+
+@dataclass(eq=False)
+class NameTaken(Conflict):
+    template: ClassVar[str] = "the name {name!r} is taken: {reason}"
+
+    name: str
+    reason: str
+
+
+@dataclass(eq=False)
+class AliasInUse(Conflict):
+    template: ClassVar[str] = "{reference} is what {aliases} points to"
+    hint_template: ClassVar[str] = (
+        "move the alias first (`adapters promote` or `adapters rollback`), or repeat with --force"
+    )
+
+    reference: str
+    aliases: str
+
+
+# -- not allowed, failures --------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class NotAllowed(AdaptersError):
+    exit_code: ClassVar[int] = 6
+    template: ClassVar[str] = "{actor} may not {action} {subject}"
+
+    actor: str
+    action: str
+    subject: str
+
+
+@dataclass(eq=False)
+class Failure(AdaptersError):
+    exit_code: ClassVar[int] = 1
+    template: ClassVar[str] = "{reason}"
+
+    reason: str
+
+
+@dataclass(eq=False)
+class StorageFailure(Failure):
+    template: ClassVar[str] = "the blob store failed: {reason}"
+    hint_template: ClassVar[str] = (
+        "check ADAPTERS_BLOBS_URL, the credentials and the free space, then repeat: nothing was half done"
+    )
+
+
+@dataclass(eq=False)
+class DatabaseFailure(Failure):
+    template: ClassVar[str] = "the database failed: {reason}"
+    hint_template: ClassVar[str] = "check ADAPTERS_DATABASE_URL and that the database is running"
+
+
+@dataclass(eq=False)
+class SchemaMismatch(Failure):
+    template: ClassVar[str] = "the database has schema {found!r}, this program knows up to {known!r}: {reason}"
+    hint_template: ClassVar[str] = "upgrade the program, or run `adapters migrate` with the newest one"
+
+    found: str
+    known: str

@@ -1,0 +1,81 @@
+"""What an adapter is, read from its configuration and tensor header: modules, rank, alpha, scaling, variants.
+
+No bytes of a tensor are needed for any of it. `registry.formats` fills these; the catalog stores them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """One tensor of a file: where its bytes lie.
+
+    `start` and `end` are byte offsets from the beginning of the *file* (the header is already counted in).
+    `dtype` is the safetensors name: F32, BF16, …; `shape` is outermost dimension first.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSpec:
+    """One adapted module.
+
+    `name` is its path in the adapter without PEFT's `base_model.model.`. `kind` says how its delta is stored:
+    linear | embedding | conv | parameter (target_parameters) | saved (modules_to_save) | bias.
+    `rank` 0 and `alpha`, `scaling` 0.0 where they don't apply (saved, bias).
+    `scaling` is the factor in front of B·A: alpha / rank, rsLoRA alpha / sqrt(rank).
+    `tensors` maps a role (A, B, magnitude, bias_B, full …) to the tensor's name in the file.
+    `base_tensor` is the base's tensor that it adapts, once matched, or None.
+    """
+
+    name: str
+    kind: str
+    rank: int
+    alpha: float
+    scaling: float
+    in_features: int
+    out_features: int
+    dtype: str
+    variants: tuple[str, ...] = ()
+    tensors: dict[str, str] = field(default_factory=dict)
+    base_tensor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSummary:
+    """One adapter as a whole, small enough for every look-up.
+
+    `rank` is the largest rank, `alpha` the configuration's (0.0 where it has none), `ranks` the modules that differ
+    from the largest {module: rank}. `targets` are the last components of the module names, sorted. `variants` is
+    everything that a plain LoRA reader would get wrong: rslora, rank_pattern, alpha_pattern, dora, lora_bias, bias,
+    modules_to_save, embedding, conv, target_parameters, fan_in_fan_out, …, sorted. `dtype` is the safetensors name
+    (the commonest, where they differ). `base_name` is what the configuration names.
+    """
+
+    format: str
+    peft_type: str
+    rank: int
+    alpha: float
+    ranks: dict[str, int]
+    targets: tuple[str, ...]
+    variants: tuple[str, ...]
+    dtype: str
+    parameters: int
+    base_name: str | None = None
+    base_revision: str | None = None
+    task_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSpec:
+    """All that is known of an adapter without reading a weight. `config` is the whole configuration as parsed."""
+
+    summary: AdapterSummary
+    modules: tuple[ModuleSpec, ...]
+    config: dict[str, Any] = field(default_factory=dict)

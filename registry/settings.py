@@ -1,0 +1,1 @@
+"""Where the registry keeps things: frozen settings from the environment."""
