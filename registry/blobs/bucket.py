@@ -38,6 +38,7 @@ CONNECT_TIMEOUT = 10  # seconds
 READ_TIMEOUT = 60  # seconds without a byte
 ATTEMPTS = 5
 CONNECTIONS = 16
+PAGE = 1000  # of a list; S3 gives no more at once
 BROKEN_STREAM = (BotoCoreError, HTTPError, OSError)
 ABSENT = ("404", "NoSuchKey", "NoSuchUpload", "NotFound")
 OUTSIDE = ("416", "InvalidRange")
@@ -198,9 +199,12 @@ class Bucket:
             self._client.delete_object(Bucket=self.name, Key=key)
 
     def objects(self, prefix: str) -> Iterator[ObjectStat]:
-        """Every object whose key begins so, in key order, a page of at most 1,000 at a time."""
+        """Every object whose key begins so, in key order, a page at a time."""
         with self._errors("listing", prefix):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=prefix, PaginationConfig={"PageSize": PAGE}
+            )
+            for page in pages:
                 for item in page.get("Contents", []):
                     yield ObjectStat(item["Key"], item["Size"], _in_seconds(item["LastModified"]))
 
