@@ -21,10 +21,18 @@ class BaseClaim:
     hashed: bool = False
 
 
-def settle_base(catalog: Catalog, spec: AdapterSpec, claim: BaseClaim | None) -> tuple[AdapterSpec, VersionBase]:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An adapter that passed the gate: its modules matched to its base, if that is known."""
+
+    spec: AdapterSpec
+    base: VersionBase
+
+
+def settle_base(catalog: Catalog, spec: AdapterSpec, claim: BaseClaim | None) -> Draft:
     """Find the base that is claimed, or that the configuration names, and match every module to it.
 
-    Returns the spec with `base_tensor` filled in, and the base with its evidence: exact when the pusher hashed the
+    The draft has `base_tensor` filled in, and the base with its evidence: exact when the pusher hashed the
     weights, structural when names and shapes fit the registered index, declared when only a name is known.
     Raises BaseNotFound for a claim that is not registered, BaseMismatch when the adapter doesn't fit.
     """
@@ -33,11 +41,11 @@ def settle_base(catalog: Catalog, spec: AdapterSpec, claim: BaseClaim | None) ->
     if base is None:
         if claim:
             raise BaseNotFound(claim.name)
-        return spec, VersionBase(named, None, Evidence.DECLARED)
+        return Draft(spec, VersionBase(named, None, Evidence.DECLARED))
     label = base.names[0] if base.names else None
     matched = match(spec, catalog.bases.index(base.fingerprint), base=label or f"sha256:{base.fingerprint[:12]}")
     evidence = Evidence.EXACT if claim and claim.hashed else Evidence.STRUCTURAL
-    return matched, VersionBase(label, base.fingerprint, evidence)
+    return Draft(matched, VersionBase(label, base.fingerprint, evidence))
 
 
 class Bases(UseCases):

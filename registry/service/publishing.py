@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from registry.domain.digest import commit_id, content_digest
@@ -22,12 +23,10 @@ from registry.domain.records import (
     Provenance,
     Status,
     Version,
-    VersionBase,
 )
 from registry.domain.reference import AdapterName, check_alias
-from registry.domain.spec import AdapterSpec
-from registry.service.aliases import Mover, promote
-from registry.service.bases import BaseClaim, settle_base
+from registry.service.aliases import Mover, base_label, promote
+from registry.service.bases import BaseClaim, Draft, settle_base
 from registry.service.core import UseCases
 from registry.service.inspection import inspect_files
 from registry.sql.catalog import Catalog
@@ -100,77 +99,61 @@ class Publishing(UseCases):
             if stat.size != file.size:
                 raise DigestMismatch(file.path, file.sha256, file.size, file.sha256, stat.size)
 
-    def _draft(self, submission: Submission) -> tuple[AdapterSpec, VersionBase] | None:
+    def _draft(self, submission: Submission) -> Draft | None:
         spec = inspect_files(self.blobs, submission.files)
         if spec is None:
             return None
         with self.database.reading() as catalog:
             return settle_base(catalog, spec, submission.base)
 
-    def _publish(
-        self, catalog: Catalog, submission: Submission, draft: tuple[AdapterSpec, VersionBase] | None
-    ) -> Publication:
+    def _publish(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
         at = self.clock()
         name = catalog.adapters.ensure(submission.name, actor=self.actor, at=at)
         head = catalog.commits.head(name)
-        if submission.expected_head is not None and (head.id if head else "") != submission.expected_head:
-            raise StaleCommit(str(name), submission.expected_head, head.id if head else "no commit")
-        commit = self._commit(submission, name, head=head)
-        version, created = self._version(catalog, submission, draft=draft, commit=commit) if draft else (None, False)
+        _check_head(name, head, submission.expected_head)
+        commit = self._commit(replace(submission, name=name), head, at)
+        version, created = self._version(catalog, commit, submission, draft=draft) if draft else (None, False)
         commit = replace(commit, version=version.number if version else None)
         if head is None or commit.id != head.id:
             catalog.commits.add(commit)
         if version is None:
             return Publication(commit.id, None, False)
-        origin = submission.origin
-        catalog.lineage.record(
-            name,
-            version.number,
-            Provenance(
-                commit.id,
-                self.actor,
-                at,
-                origin.recipe_digest if origin else None,
-                dict(origin.recipe) if origin else None,
-                origin.parents if origin else (),
-            ),
-        )
+        catalog.lineage.record(name, version.number, self._provenance(commit.id, submission.origin, at))
         mover = Mover(self.actor, at, submission.message or None)
-        moves = tuple(
+        moves = [
             promote(catalog, version, alias, mover=mover, across_bases=submission.across_bases)
             for alias in submission.aliases
-        )
-        return Publication(commit.id, version, created, moves)
+        ]
+        return Publication(commit.id, version, created, tuple(moves))
 
-    def _commit(self, submission: Submission, name: AdapterName, *, head: Commit | None) -> Commit:
+    def _provenance(self, commit: str, origin: Origin | None, at: datetime) -> Provenance:
+        if origin is None:
+            return Provenance(commit, self.actor, at, None, None)
+        return Provenance(commit, self.actor, at, origin.recipe_digest, dict(origin.recipe), origin.parents)
+
+    def _commit(self, submission: Submission, head: Commit | None, at: datetime) -> Commit:
         """The new commit, or the head itself when the tree is the same."""
         files = tuple(sorted(submission.files, key=lambda file: file.path))
         if head and head.files == files:
             return head
-        at = self.clock()
         parent = head.id if head else None
         identity = commit_id(
-            adapter=str(name),
+            adapter=str(submission.name),
             parent=parent,
             author=self.actor,
             created_at=at.isoformat(),
             message=submission.message,
             files={file.path: file.sha256 for file in files},
         )
-        return Commit(identity, name, parent, self.actor, submission.message, at, None, files)
+        return Commit(identity, submission.name, parent, self.actor, submission.message, at, None, files)
 
     def _version(
-        self,
-        catalog: Catalog,
-        submission: Submission,
-        *,
-        draft: tuple[AdapterSpec, VersionBase],
-        commit: Commit,
+        self, catalog: Catalog, commit: Commit, submission: Submission, *, draft: Draft
     ) -> tuple[Version, bool]:
-        spec, base = draft
+        """The version of a commit's content, and whether it is new."""
         digest = content_digest({file.path: file.sha256 for file in commit.files})
         if existing := catalog.versions.by_digest(commit.adapter, digest):
-            return self._known(catalog, existing, base), False
+            return self._known(catalog, existing, draft), False
         version = Version(
             adapter=commit.adapter,
             number=0,  # the catalog takes the next one
@@ -178,8 +161,8 @@ class Publishing(UseCases):
             digest=digest,
             status=Status.ACTIVE,
             status_reason=None,
-            summary=spec.summary,
-            base=base,
+            summary=draft.spec.summary,
+            base=draft.base,
             size=sum(file.size for file in commit.files),
             author=self.actor,
             message=submission.message,
@@ -187,24 +170,27 @@ class Publishing(UseCases):
             created_at=commit.created_at,
             files=commit.files,
         )
-        return catalog.versions.add(version, spec.modules), True
+        return catalog.versions.add(version, draft.spec.modules), True
 
-    def _known(self, catalog: Catalog, existing: Version, base: VersionBase) -> Version:
+    def _known(self, catalog: Catalog, existing: Version, draft: Draft) -> Version:
         """A version whose content came again: refused if withdrawn; its base's evidence becomes the stronger one."""
         if existing.status in (Status.REVOKED, Status.PURGED):
             raise Gone(existing.reference, existing.status.value)
-        known = existing.base
+        known, base = existing.base, draft.base
         if known.fingerprint and base.fingerprint and known.fingerprint != base.fingerprint:
-            raise BaseConflict(
-                existing.reference,
-                known.name or known.fingerprint[:12],
-                "this push",
-                base.name or base.fingerprint[:12],
-            )
+            raise BaseConflict(existing.reference, base_label(known), "this push", base_label(base))
         if _STRENGTH[base.evidence] <= _STRENGTH[known.evidence]:
             return existing
-        catalog.versions.set_base(existing.adapter, existing.number, base, actor=self.actor, at=self.clock())
+        catalog.versions.set_base(
+            existing.adapter, existing.number, base, modules=draft.spec.modules, actor=self.actor, at=self.clock()
+        )
         return replace(existing, base=base)
+
+
+def _check_head(name: AdapterName, head: Commit | None, expected: str | None) -> None:
+    found = head.id if head else ""
+    if expected is not None and found != expected:
+        raise StaleCommit(str(name), expected, found or "no commit")
 
 
 def _event(publication: Publication) -> dict[str, Any]:
