@@ -115,13 +115,11 @@ class Recipe:
             if leaf.reference not in found:
                 found[leaf.reference] = resolve(leaf.reference)
             _check_content(leaf, found[leaf.reference])
-        root = canonical(_pinned(self.root, found))
+        inputs = sorted(set(found.values()), key=lambda parent: (parent.digest, parent.adapter, parent.version))
+        named = {parent.digest: _leaf_of(parent) for parent in reversed(inputs)}  # the first of several names
+        root = canonical(_pinned(self.root, {reference: named[found[reference].digest] for reference in found}))
         kept = {leaf.digest for leaf in leaves(root)}
-        inputs = sorted(
-            {parent for parent in found.values() if parent.digest in kept},
-            key=lambda parent: (parent.digest, parent.adapter, parent.version),
-        )
-        return replace(self, root=root, inputs=tuple(inputs))
+        return replace(self, root=root, inputs=tuple(parent for parent in inputs if parent.digest in kept))
 
     def with_rank(self, rank: int) -> Self:
         """Truncate the whole to a rank (`--rank`). Raises WrongUsage if the recipe already ends in another rank."""
@@ -206,8 +204,6 @@ def _collect(node: Node, weight: Fraction, terms: dict[str, _Term]) -> None:
             return
     term = terms.setdefault(json_digest(node_document(node)), _Term(node, Fraction(0)))
     term.weight += weight
-    if isinstance(node, Leaf) and isinstance(term.node, Leaf) and str(node.reference) < str(term.node.reference):
-        term.node = node  # of several names for one content, the same one whatever the order
 
 
 def _factors(node: Call) -> tuple[Fraction, ...]:
@@ -232,10 +228,10 @@ def _is_zero(node: Node) -> bool:
     return isinstance(node, Call) and not node.children
 
 
-def _pinned(node: Node, found: Mapping[Reference, Parent]) -> Node:
+def _pinned(node: Node, pinned: Mapping[Reference, Leaf]) -> Node:
     if isinstance(node, Call):
-        return replace(node, children=tuple(_pinned(child, found) for child in node.children))
-    return _leaf_of(found[node.reference])
+        return replace(node, children=tuple(_pinned(child, pinned) for child in node.children))
+    return pinned[node.reference]
 
 
 def _leaf_of(parent: Parent) -> Leaf:
