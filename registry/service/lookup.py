@@ -20,7 +20,7 @@ from registry.service.core import UseCases
 from registry.sql.catalog import Catalog
 
 _READABLE_BY_PIN = frozenset({Status.ACTIVE, Status.YANKED})
-_GONE = frozenset({Status.REVOKED, Status.PURGED})
+GONE = frozenset({Status.REVOKED, Status.PURGED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def find(catalog: Catalog, reference: Reference) -> Found:
     """
     found = look(catalog, reference)
     status = found.version.status
-    if status in _GONE:
+    if status in GONE:
         raise Gone(str(reference), status.value)
     pinned = reference.selector not in (Selector.MAIN, Selector.ALIAS)
     if status is not Status.ACTIVE and not (pinned and status in _READABLE_BY_PIN):

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from registry.domain.digest import sha256_stream
-from registry.domain.errors import AliasInUse, BlobNotFound, Gone, WrongUsage
+from registry.domain.errors import AliasInUse, BlobNotFound, Gone, NotActive, WrongUsage
 from registry.domain.records import Evaluation, Status, Version
 from registry.domain.reference import Reference
 from registry.service.core import Progress, UseCases, silent
-from registry.service.lookup import find, look
+from registry.service.lookup import GONE, find, look
 
 _MOVES = {  # status asked for -> statuses from which it may be reached
     Status.YANKED: frozenset({Status.ACTIVE, Status.QUARANTINED}),
@@ -79,7 +79,7 @@ class Stewardship(UseCases):
             if version.status is status:
                 return version
             if version.status not in _MOVES[status]:
-                raise Gone(version.reference, version.status.value)
+                raise (Gone if version.status in GONE else NotActive)(version.reference, version.status.value)
             aliases = catalog.aliases.pointing_at(version.adapter, version.number)
             if aliases and status is not Status.ACTIVE and not force:
                 raise AliasInUse(version.reference, ", ".join(aliases))
