@@ -60,12 +60,17 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What came of it. `created` is False when the content was there already; `version` is None without an adapter."""
+    """What came of it.
+
+    `created` is False when the content was there already; `version` is None without an adapter. `left_out` are the
+    files of a pushed folder that don't belong to an adapter.
+    """
 
     commit: str
     version: Version | None
     created: bool
     moves: tuple[AliasMove, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class Publishing(UseCases):

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,19 +38,24 @@ class Transfers(Publishing):
         The folder is checked as a whole before anything is stored, and only bytes that the team hasn't brought before
         are stored. Raises what `select_files`, `settle_base` and `publish` raise.
         """
-        paths = select_files(folder)
-        self._check_folder(folder, paths, submission)
-        files = _hash_files(folder, paths, progress)
-        with self.database.reading() as catalog:
-            possessed = catalog.blobs.possessed(submission.name.team, {file.sha256 for file in files})
-        self._store(folder, [file for file in files if file.sha256 not in possessed], submission, progress=progress)
-        return self.publish(replace(submission, files=tuple(files)))
+        selection = select_files(folder)
+        self._check_folder(folder, selection.kept, submission)
+        files = _hash_files(folder, selection.kept, progress)
+        self._store(folder, self._missing(files, submission), submission, progress=progress)
+        publication = self.publish(replace(submission, files=tuple(files)))
+        return replace(publication, left_out=selection.left_out)
 
-    def _check_folder(self, folder: Path, paths: list[str], submission: Submission) -> None:
+    def _check_folder(self, folder: Path, paths: Sequence[str], submission: Submission) -> None:
         spec = inspect_folder(folder, paths)
         if spec is not None:
             with self.database.reading() as catalog:
                 settle_base(catalog, spec, submission.base)
+
+    def _missing(self, files: list[FileEntry], submission: Submission) -> list[FileEntry]:
+        """Files whose bytes the team hasn't brought yet, or that the store has lost since."""
+        with self.database.reading() as catalog:
+            possessed = catalog.blobs.possessed(submission.name.team, {file.sha256 for file in files})
+        return [file for file in files if file.sha256 not in possessed or self.blobs.stat(file.sha256) is None]
 
     def _store(self, folder: Path, missing: list[FileEntry], submission: Submission, *, progress: Progress) -> None:
         once = {file.sha256: file for file in missing}.values()
@@ -104,7 +109,7 @@ class Transfers(Publishing):
             done += file.size
 
 
-def _hash_files(folder: Path, paths: list[str], progress: Progress) -> list[FileEntry]:
+def _hash_files(folder: Path, paths: Sequence[str], progress: Progress) -> list[FileEntry]:
     sizes = {path: (folder / path).stat().st_size for path in paths}
     total, done, files = sum(sizes.values()), 0, []
     for path in paths:

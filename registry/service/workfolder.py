@@ -9,26 +9,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from registry.domain.errors import InvalidFile
-from registry.domain.paths import check_paths
+from registry.domain.paths import check_paths, is_kept
 from registry.domain.records import FileEntry
 
 NOTE = ".adapter.json"  # hidden, so that a push of a pulled folder leaves it out
 _NOTE_LIMIT = 1 << 20  # bytes
 
-# What trainers leave beside an adapter and nobody serves. Pickles among them are never read.
-_BY_PRODUCTS = frozenset(
-    {
-        "training_args.bin",
-        "optimizer.pt",
-        "optimizer.bin",
-        "scheduler.pt",
-        "scaler.pt",
-        "trainer_state.json",
-        "latest",
-        "zero_to_fp32.py",
-    }
-)
 _BY_PRODUCT_FOLDERS = ("checkpoint-", "global_step", "runs", "__pycache__")
+_WEIGHT_NAMES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The relative paths of a folder that a push takes, and those that it leaves out."""
+
+    kept: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +36,33 @@ class Note:
     files: tuple[FileEntry, ...]
 
 
-def select_files(folder: Path) -> list[str]:
-    """The relative paths of a folder that a push takes: no hidden files, no by-products of training.
+def select_files(folder: Path) -> Selection:
+    """Sort a folder's files: what belongs to an adapter is kept, training state, hidden and other files are left out.
 
+    Pickled weights are kept, so that the gate refuses them by name instead of finding no weights.
     Raises InvalidFile for a folder that isn't one, holds nothing, or holds a symbolic link or a bad name.
     """
     if not folder.is_dir():
         raise InvalidFile(str(folder), "the path", "there is no such folder")
-    paths: list[str] = []
+    kept: list[str] = []
+    left_out: list[str] = []
     for root, directories, names in os.walk(folder):
-        directories[:] = sorted(name for name in directories if not _skipped_folder(name))
+        directories[:] = [name for name in directories if not name.startswith((".", *_BY_PRODUCT_FOLDERS))]
         here = Path(root)
-        for name in [*names, *directories]:
-            if (here / name).is_symlink():
-                raise InvalidFile(str(here / name), "the path", "is a symbolic link; push real files")
-        paths += [(here / name).relative_to(folder).as_posix() for name in sorted(names) if not _skipped(name)]
-    if not paths:
-        raise InvalidFile(str(folder), "the folder", "holds no files to push")
-    check_paths(paths)
-    return sorted(paths)
+        for name in names:
+            path = (here / name).relative_to(folder).as_posix()
+            wanted = not name.startswith(".") and (is_kept(path) or name in _WEIGHT_NAMES)
+            (kept if wanted else left_out).append(path)
+        _refuse_links(here, [*names, *directories])
+    if not kept:
+        raise InvalidFile(str(folder), "the folder", "holds no files of an adapter")
+    return Selection(check_paths(kept), tuple(sorted(path for path in left_out if path != NOTE)))
 
 
-def _skipped(name: str) -> bool:
-    return name.startswith((".", "rng_state")) or name.lower() in _BY_PRODUCTS
-
-
-def _skipped_folder(name: str) -> bool:
-    return name.startswith((".", *_BY_PRODUCT_FOLDERS))
+def _refuse_links(folder: Path, names: list[str]) -> None:
+    for name in names:
+        if (folder / name).is_symlink():
+            raise InvalidFile(str(folder / name), "the path", "is a symbolic link; push real files")
 
 
 def read_note(folder: Path) -> Note | None:
