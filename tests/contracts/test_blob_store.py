@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from registry.blobs.store import BlobStore
 from registry.domain.errors import AdaptersError, BlobNotFound, DigestMismatch, WrongUsage
 
-PART = 16 << 20  # bytes; beyond it an S3 upload has several parts
+PART = 8 << 20  # bytes; from here on an S3 upload has several parts
 ABSENT = "0" * 64
 EMPTY = hashlib.sha256(b"").hexdigest()
 
@@ -246,7 +246,7 @@ def test_a_list_is_complete_and_in_order_and_keeps_to_its_prefix(store: BlobStor
 # -- staging ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, 11, PART + 1])
+@pytest.mark.parametrize("size", [0, 11, PART + 1, 2 * PART + 1])
 def test_staged_bytes_become_a_blob_when_they_are_verified(store: BlobStore, size: int) -> None:
     data = pattern(size)
     sha256 = digest_of(data)
