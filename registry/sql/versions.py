@@ -91,11 +91,26 @@ class Versions:
         if result.rowcount != 1:
             raise VersionNotFound(str(name), f"version v{number}")
 
-    def set_base(self, name: AdapterName, number: int, base: VersionBase, *, actor: str, at: datetime) -> None:
-        """Make a base the current one of a version; the earlier ones stay on record. Raises VersionNotFound."""
+    def set_base(
+        self,
+        name: AdapterName,
+        number: int,
+        base: VersionBase,
+        *,
+        modules: tuple[ModuleSpec, ...],
+        actor: str,
+        at: datetime,
+    ) -> None:
+        """Make a base the current one of a version, with the modules as matched to it; earlier bases stay on record.
+
+        Raises VersionNotFound.
+        """
         row_id = version_id(self._connection, name, number)
         statement = update(versions).where(versions.c.id == row_id).values(**_base_columns(base))
         self._connection.execute(statement)
+        specs = [_module_row(module) for module in modules]
+        matched = update(version_modules).where(version_modules.c.version_id == row_id).values(modules=specs)
+        self._connection.execute(matched)
         self._append_base(row_id, base, actor=actor, at=at)
 
     def bases(self, name: AdapterName, number: int) -> tuple[VersionBase, ...]:
