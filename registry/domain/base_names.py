@@ -69,7 +69,8 @@ _GPT2 = {
 _GGUF: Mapping[str, tuple[Mapping[str, str], ...]] = {
     **dict.fromkeys(
         ("llama", "llama4", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "mistral3",
-         "granite", "granitemoe", "olmo2", "olmoe", "smollm3", "stablelm", "starcoder2", "command-r", "cohere2", "exaone"),
+         "granite", "granitemoe", "olmo2", "olmoe", "smollm3", "stablelm", "starcoder2", "command-r", "cohere2",
+         "exaone"),
         (_LLAMA, _MIXTRAL),
     ),
     "phi3": (_PHI3,),
