@@ -14,6 +14,8 @@
     │   ├── InvalidAdapter, RankMismatch    tensors and configuration contradict each other
     │   ├── UnsupportedAdapter              a kind that we can't keep or compose correctly yet, by name
     │   ├── BaseMismatch                    tensors that don't fit the base; names the tensor
+    │   ├── RankTooHigh                     a rank above what the caller can serve
+    │   ├── TargetTaken                     a pull into a folder that isn't ours to change
     │   ├── BaseConflict                    adapters (or an alias's targets) of different bases
     │   ├── NotActive                       the version is yanked, quarantined or pending
     │   ├── Gone                            the version is revoked or purged (HTTP 410)
@@ -272,6 +274,24 @@ class BaseConflict(Refused):
     left_base: str
     right: str
     right_base: str
+
+
+@dataclass(eq=False)
+class RankTooHigh(Refused):
+    template: ClassVar[str] = "{reference} has rank {rank}, above the caller's maximum of {maximum}"
+    hint_template: ClassVar[str] = "raise the limit, or blend 'truncate({reference}, rank={maximum})'"
+
+    reference: str
+    rank: int
+    maximum: int
+
+
+@dataclass(eq=False)
+class TargetTaken(Refused):
+    template: ClassVar[str] = "{path} exists and was not left by an earlier pull"
+    hint_template: ClassVar[str] = "choose another folder with --to, or empty this one"
+
+    path: str
 
 
 @dataclass(eq=False)

@@ -1,0 +1,102 @@
+"""Blobs in this process's memory, for tests and for embedding. Nothing survives the process."""
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import BinaryIO
+
+from registry.blobs.checks import check_prefix, check_range, check_sha256, check_upload_id, exhaust, verified
+from registry.blobs.store import BlobStat, StagedStat
+from registry.domain.errors import BlobNotFound, DigestMismatch
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    data: bytes
+    modified_at: datetime
+
+
+class MemoryStore:
+    """A blob store of two dictionaries."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, _Held] = {}
+        self._staging: dict[str, _Held] = {}
+        self._lock = Lock()
+
+    def put(self, chunks: Iterable[bytes], *, sha256: str, size: int) -> bool:
+        check_sha256(sha256)
+        return self._keep(sha256, b"".join(verified(chunks, sha256=sha256, size=size, subject="the pushed bytes")))
+
+    def stage(self, upload_id: str, chunks: Iterable[bytes]) -> int:
+        check_upload_id(upload_id)
+        held = _Held(b"".join(chunks), datetime.now(UTC))
+        with self._lock:
+            self._staging[upload_id] = held
+        return len(held.data)
+
+    def complete(self, upload_id: str, *, sha256: str, size: int) -> bool:
+        check_upload_id(upload_id)
+        check_sha256(sha256)
+        with self._lock:
+            held = self._staging.get(upload_id)
+        if held is None:
+            raise BlobNotFound(sha256)
+        try:
+            exhaust(verified([held.data], sha256=sha256, size=size, subject=f"upload {upload_id}"))
+        except DigestMismatch:
+            self._forget(upload_id, held)
+            raise
+        new = self._keep(sha256, held.data)
+        self._forget(upload_id, held)
+        return new
+
+    def discard(self, upload_id: str) -> None:
+        check_upload_id(upload_id)
+        with self._lock:
+            self._staging.pop(upload_id, None)
+
+    def staged(self) -> Iterator[StagedStat]:
+        with self._lock:
+            staging = sorted(self._staging.items())
+        for upload_id, held in staging:
+            yield StagedStat(upload_id, len(held.data), held.modified_at)
+
+    def open(self, sha256: str, *, start: int = 0, length: int | None = None) -> AbstractContextManager[BinaryIO]:
+        check_sha256(sha256)
+        check_range(start, length)
+        held = self._blobs.get(sha256)
+        if held is None:
+            raise BlobNotFound(sha256)
+        return io.BytesIO(held.data[start : None if length is None else start + length])
+
+    def stat(self, sha256: str) -> BlobStat | None:
+        check_sha256(sha256)
+        held = self._blobs.get(sha256)
+        return BlobStat(sha256, len(held.data), held.modified_at) if held else None
+
+    def delete(self, sha256: str) -> bool:
+        check_sha256(sha256)
+        with self._lock:
+            return self._blobs.pop(sha256, None) is not None
+
+    def list(self, prefix: str = "") -> Iterator[BlobStat]:
+        check_prefix(prefix)
+        with self._lock:
+            held = sorted((name, held) for name, held in self._blobs.items() if name.startswith(prefix))
+        return (BlobStat(name, len(blob.data), blob.modified_at) for name, blob in held)
+
+    def _keep(self, sha256: str, data: bytes) -> bool:
+        with self._lock:
+            new = sha256 not in self._blobs
+            self._blobs[sha256] = _Held(data, datetime.now(UTC))
+        return new
+
+    def _forget(self, upload_id: str, held: _Held) -> None:
+        """Drop an upload, unless somebody replaced it meanwhile."""
+        with self._lock:
+            if self._staging.get(upload_id) is held:
+                del self._staging[upload_id]

@@ -1,0 +1,61 @@
+"""Aliases: the register, its rollback stack, its history."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.sql.tables.base import Key, Row, RowId, UtcDateTime, table
+
+
+class AliasRow(Row):
+    """A compare-and-set register. `number` is None before the first move and after a delete; `seq` only grows."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (
+        UniqueConstraint("adapter_id", "name_key"),
+        ForeignKeyConstraint(["adapter_id", "number"], ["versions.adapter_id", "versions.number"]),
+        Index(None, "adapter_id", "number"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    adapter_id: Mapped[int] = mapped_column(ForeignKey("adapters.id"))
+    name: Mapped[str]
+    name_key: Mapped[str] = mapped_column(Key)
+    number: Mapped[int | None] = mapped_column(RowId)
+    seq: Mapped[int] = mapped_column(RowId)
+    actor: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AliasStackRow(Row):
+    """A version number on the rollback stack; the greatest position is the current target."""
+
+    __tablename__ = "alias_stack"
+
+    alias_id: Mapped[int] = mapped_column(ForeignKey("aliases.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(RowId)
+
+
+class AliasMoveRow(Row):
+    """One move; append-only."""
+
+    __tablename__ = "alias_moves"
+    __table_args__ = (UniqueConstraint("alias_id", "seq"), Index(None, "adapter_id", "id"))
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    adapter_id: Mapped[int] = mapped_column(ForeignKey("adapters.id"))
+    alias_id: Mapped[int] = mapped_column(ForeignKey("aliases.id"))
+    seq: Mapped[int] = mapped_column(RowId)
+    kind: Mapped[str]
+    before: Mapped[int | None] = mapped_column(RowId)
+    after: Mapped[int | None] = mapped_column(RowId)
+    actor: Mapped[str]
+    reason: Mapped[str | None]
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+aliases = table(AliasRow)
+alias_stack = table(AliasStackRow)
+alias_moves = table(AliasMoveRow)

@@ -1,0 +1,104 @@
+"""Versions, and what they are found by: modules' targets, words, bases."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.sql.tables.base import CommitId, CompressedJson, Digest, Key, Row, RowId, UtcDateTime, table
+
+
+class VersionRow(Row):
+    """A numbered content. Its commit must be there when the transaction ends.
+
+    `main_position` is the id of main's newest commit that holds this content: the greatest one that is active is what
+    a bare `team/name` means, found in one index. `base_key` is the current base's fingerprint, or its lower-cased name
+    while only that is known. `details` has the parts of the summary that nobody searches.
+    """
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        UniqueConstraint("adapter_id", "number"),
+        UniqueConstraint("adapter_id", "digest"),
+        ForeignKeyConstraint(
+            ["adapter_id", "commit"], ["commits.adapter_id", "commits.hash"], deferrable=True, initially="DEFERRED"
+        ),
+        Index(None, "adapter_id", "status", "main_position"),
+        Index(None, "base_key", "id"),
+        Index(None, "rank", "id"),
+        Index(None, "status", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    adapter_id: Mapped[int] = mapped_column(ForeignKey("adapters.id"))
+    number: Mapped[int] = mapped_column(RowId)
+    digest: Mapped[str] = mapped_column(Digest)
+    commit: Mapped[str] = mapped_column(CommitId)
+    main_position: Mapped[int | None] = mapped_column(RowId)
+    status: Mapped[str]
+    status_reason: Mapped[str | None]
+    format: Mapped[str]
+    peft_type: Mapped[str]
+    rank: Mapped[int]
+    alpha: Mapped[float]
+    dtype: Mapped[str]
+    parameters: Mapped[int] = mapped_column(RowId)
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    base_key: Mapped[str | None] = mapped_column(Key)
+    base_name: Mapped[str | None]
+    base_fingerprint: Mapped[str | None] = mapped_column(Digest)
+    base_evidence: Mapped[str]
+    size: Mapped[int] = mapped_column(RowId)
+    author: Mapped[str]
+    message: Mapped[str]
+    labels: Mapped[dict[str, str]] = mapped_column("metadata", JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class VersionModuleRow(Row):
+    """The per-module specification of a version: large, and read by composition alone."""
+
+    __tablename__ = "version_modules"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    modules: Mapped[list[Any]] = mapped_column(CompressedJson)
+
+
+class VersionTargetRow(Row):
+    """A target module's last component, to search by."""
+
+    __tablename__ = "version_targets"
+
+    target: Mapped[str] = mapped_column(Key, primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True, index=True)
+
+
+class VersionWordRow(Row):
+    """A lower-cased word of a version's name, message or metadata, to search by."""
+
+    __tablename__ = "version_words"
+
+    word: Mapped[str] = mapped_column(Key, primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True, index=True)
+
+
+class VersionBaseRow(Row):
+    """What was known of a version's base, and since when. The newest row is current; none is ever changed."""
+
+    __tablename__ = "version_bases"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), index=True)
+    name: Mapped[str | None]
+    fingerprint: Mapped[str | None] = mapped_column(Digest)
+    evidence: Mapped[str]
+    actor: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+versions = table(VersionRow)
+version_modules = table(VersionModuleRow)
+version_targets = table(VersionTargetRow)
+version_words = table(VersionWordRow)
+version_bases = table(VersionBaseRow)

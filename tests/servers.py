@@ -1,0 +1,71 @@
+"""Servers that tests talk to over HTTP, as fixtures for any room's conftest to import."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from functools import cache
+from urllib.parse import urlencode
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+CEPH = "ADAPTERS_TEST_S3_ENDPOINT"
+
+
+@cache
+def moto_endpoint() -> str:
+    """Start a fast local S3 on a free port, once a process; it ends with the process."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    return f"http://{host}:{port}"
+
+
+def new_bucket(endpoint: str) -> str:
+    """Create a bucket of its own for one test; returns its name."""
+    name = f"test-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
+    return name
+
+
+def s3_url(endpoint: str, bucket: str) -> str:
+    """The URL of a store under a prefix in a bucket."""
+    return f"s3://{bucket}/some/prefix?{urlencode({'endpoint_url': endpoint, 'region': 'us-east-1'})}"
+
+
+@pytest.fixture
+def s3_endpoint(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A local S3 that takes any credentials, and some in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return moto_endpoint()
+
+
+@pytest.fixture
+def s3_store_url(s3_endpoint: str) -> str:
+    """An empty S3 store on the local server."""
+    return s3_url(s3_endpoint, new_bucket(s3_endpoint))
+
+
+@pytest.fixture
+def ceph_endpoint() -> str:
+    """The Ceph RGW that `make test-ceph` starts, with credentials in the environment. For tests marked `ceph`."""
+    if CEPH not in os.environ:
+        pytest.skip(f"{CEPH} names no server; `make test-ceph` starts one")
+    return os.environ[CEPH]
+
+
+@pytest.fixture
+def ceph_store_url(ceph_endpoint: str) -> Iterator[str]:
+    """An empty store on Ceph RGW."""
+    bucket = new_bucket(ceph_endpoint)
+    yield s3_url(ceph_endpoint, bucket)
+    empty_bucket(ceph_endpoint, bucket)
+
+
+def empty_bucket(endpoint: str, bucket: str) -> None:
+    """Remove a bucket's objects: the test server's disk is small."""
+    found = boto3.session.Session().resource("s3", endpoint_url=endpoint, region_name="us-east-1").Bucket(bucket)
+    found.objects.all().delete()
