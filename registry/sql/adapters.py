@@ -13,7 +13,8 @@ from registry.domain.records import Adapter, Page
 from registry.domain.reference import AdapterName
 from registry.sql.inserts import insert_absent
 from registry.sql.tables.aliases import aliases
-from registry.sql.tables.names import adapters, memberships, namespaces, principals
+from registry.sql.tables.names import adapters, namespaces
+from registry.sql.tables.principals import memberships, principals
 
 _OWNER = "owner"
 

@@ -14,7 +14,8 @@ from registry.domain.reference import AdapterName
 from registry.sql.adapters import Adapters
 from registry.sql.inserts import insert_absent, insert_all
 from registry.sql.rows import adapter_id, adapter_id_of
-from registry.sql.tables.aliases import alias_moves, alias_stack, aliases
+from registry.sql.tables.alias_moves import alias_moves, alias_stack
+from registry.sql.tables.aliases import aliases
 from registry.sql.tables.names import adapters, namespaces
 
 

@@ -10,7 +10,8 @@ from registry.domain.records import LOCAL_OWNER, Version
 from registry.sql.adapters import Adapters
 from registry.sql.inserts import insert_absent
 from registry.sql.rows import version_record, version_rows
-from registry.sql.tables.commits import blob_possessions, blobs, commit_files, commits
+from registry.sql.tables.blobs import blob_possessions, blobs
+from registry.sql.tables.commits import commit_files, commits
 from registry.sql.tables.names import namespaces
 from registry.sql.tables.versions import versions
 

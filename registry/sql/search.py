@@ -8,7 +8,8 @@ from registry.sql.rows import version_record, version_rows
 from registry.sql.tables.bases import base_names
 from registry.sql.tables.lineage import evaluation_metrics
 from registry.sql.tables.names import adapters
-from registry.sql.tables.versions import version_targets, version_words, versions
+from registry.sql.tables.version_parts import version_targets, version_words
+from registry.sql.tables.versions import versions
 from registry.sql.versions import number_of
 from registry.sql.words import words_of
 

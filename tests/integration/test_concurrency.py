@@ -21,8 +21,11 @@ MOVES_EACH = 3
 
 
 def in_processes(work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], together: int = 16) -> list[Any]:
-    """Run `work` once per arguments, each in a process of its own that begins at the same moment as the others."""
-    context = multiprocessing.get_context("spawn")
+    """Run `work` once per arguments, each in a process of its own; they begin at the same moment."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["registry.bootstrap", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"]
+    )
     with context.Manager() as manager:
         barrier = manager.Barrier(together)
         with context.Pool(together, maxtasksperchild=1) as pool:
@@ -61,7 +64,9 @@ def environment_of(database_url: str, folder: Path) -> dict[str, str]:
 
 def prepared(database_url: str, folder: Path) -> dict[str, str]:
     if not database_url.startswith("sqlite"):
-        upgrade(Database(database_url))  # in production the schema is made by `adapters migrate`
+        database = Database(database_url)
+        upgrade(database)  # in production the schema is made by `adapters migrate`
+        database.close()
     return environment_of(database_url, folder)
 
 

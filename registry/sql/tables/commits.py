@@ -1,4 +1,4 @@
-"""Commits, their files, and the blobs that files are made of."""
+"""Commits and their files."""
 
 from datetime import datetime
 
@@ -40,28 +40,5 @@ class CommitFileRow(Row):
     size: Mapped[int] = mapped_column(RowId)
 
 
-class BlobRow(Row):
-    """Bytes that the store holds; `size` in bytes."""
-
-    __tablename__ = "blobs"
-
-    sha256: Mapped[str] = mapped_column(Digest, primary_key=True)
-    size: Mapped[int] = mapped_column(RowId)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
-class BlobPossessionRow(Row):
-    """A namespace that brought the bytes of a blob, and so may refer to it."""
-
-    __tablename__ = "blob_possessions"
-
-    namespace_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id"), primary_key=True)
-    sha256: Mapped[str] = mapped_column(Digest, ForeignKey("blobs.sha256"), primary_key=True, index=True)
-    actor: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
 commits = table(CommitRow)
 commit_files = table(CommitFileRow)
-blobs = table(BlobRow)
-blob_possessions = table(BlobPossessionRow)

@@ -2,10 +2,22 @@
 
 from sqlalchemy import MetaData
 
-from registry.sql.tables import aliases, bases, commits, events, lineage, names, versions
+from registry.sql.tables import (
+    alias_moves,
+    aliases,
+    bases,
+    blobs,
+    commits,
+    events,
+    lineage,
+    names,
+    principals,
+    version_parts,
+    versions,
+)
 from registry.sql.tables.base import Row
 
-MODULES = (names, commits, versions, aliases, bases, lineage, events)
+NOUNS = (names, principals, commits, blobs, versions, version_parts, aliases, alias_moves, bases, lineage, events)
 
 
 def metadata() -> MetaData:

@@ -1,4 +1,4 @@
-"""Namespaces, principals, memberships, adapters."""
+"""Namespaces and adapters."""
 
 from datetime import datetime
 
@@ -17,29 +17,6 @@ class NamespaceRow(Row):
     name: Mapped[str]
     name_key: Mapped[str] = mapped_column(Key, unique=True)
     visibility: Mapped[str] = mapped_column(default="private")
-    actor: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
-class PrincipalRow(Row):
-    """Somebody who acts. Other tables hold an actor's name as it was, so that history outlives the principal."""
-
-    __tablename__ = "principals"
-
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    name: Mapped[str]
-    name_key: Mapped[str] = mapped_column(Key, unique=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
-class MembershipRow(Row):
-    """The role of a principal in a namespace: owner | …"""
-
-    __tablename__ = "memberships"
-
-    namespace_id: Mapped[int] = mapped_column(ForeignKey("namespaces.id"), primary_key=True)
-    principal_id: Mapped[int] = mapped_column(ForeignKey("principals.id"), primary_key=True, index=True)
-    role: Mapped[str]
     actor: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -64,6 +41,4 @@ class AdapterRow(Row):
 
 
 namespaces = table(NamespaceRow)
-principals = table(PrincipalRow)
-memberships = table(MembershipRow)
 adapters = table(AdapterRow)
