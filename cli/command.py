@@ -6,15 +6,14 @@ Knows nothing of what commands do.
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from cli.output import Output
 from registry.domain.reference import AdapterName, Reference
 
-P = ParamSpec("P")
-T = TypeVar("T")
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 # A minus in front of a number, an adapter's name or a parenthesis: no option of ours looks like that.
 _EXPRESSION = re.compile(r"-\s*(?:[0-9.(]|[A-Za-z0-9._-]+[/(]).*", re.DOTALL)
@@ -112,12 +111,12 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 def reference_argument(
     name: str = "reference", metavar: str = "REF", *, required: bool = True, help: str | None = None
-) -> Callable[[T], T]:
+) -> Callable[[Decorated], Decorated]:
     """An argument that is a reference."""
     text = help or "team/name, or with @v3, @alias, @<commit> or @sha256:<hex>"
     return click.argument(name, metavar=metavar, type=REFERENCE, required=required, help=text)
 
 
-def name_argument() -> Callable[[T], T]:
+def name_argument() -> Callable[[Decorated], Decorated]:
     """An argument that is an adapter's name."""
     return click.argument("name", metavar="TEAM/NAME", type=ADAPTER_NAME, help="the adapter")

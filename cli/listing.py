@@ -62,7 +62,7 @@ class LeastMetric(click.ParamType[tuple[str, float]]):
 @click.option("--limit", type=_LIMIT, default=100, show_default=True, help="How many to show at most.")
 @click.option("--cursor", help="Where to go on, as the page before printed it.")
 @click.pass_context
-def list_adapters(context: click.Context, out: Output, team: str | None, limit: int, cursor: str | None) -> None:
+def list_adapters(context: click.Context, /, out: Output, team: str | None, limit: int, cursor: str | None) -> None:
     """List the adapters and their newest versions."""
     with opened() as registry:
         page = registry.adapters(team=team, cursor=cursor, limit=limit)
@@ -119,7 +119,9 @@ def _adapter_row(adapter: Adapter, version: Version | None) -> list[str]:
 @click.option("--limit", type=_LIMIT, default=50, show_default=True, help="How many to show at most.")
 @click.option("--cursor", help="Where to go on, as the page before printed it.")
 @click.pass_context
-def search(context: click.Context, out: Output, rank: tuple[int | None, int | None], status: str, **given: Any) -> None:
+def search(
+    context: click.Context, /, out: Output, rank: tuple[int | None, int | None], status: str, **given: Any
+) -> None:
     """Find versions by base, rank, target modules, text, metric or status.
 
     Everything asked for must hold; the newest come first.

@@ -8,18 +8,20 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.text import clean
+from cli.text import clean, human_size
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.progress import TaskID
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
+_COUNTED = frozenset({"loading", "composing"})  # progress in adapters or modules; all other is in bytes
 Facts = Sequence[tuple[str, str]]
 
 
@@ -37,7 +39,7 @@ class Output:
         for part in parts:
             part()
 
-    def progress(self) -> Any:
+    def progress(self) -> AbstractContextManager[Progress]:
         """A context with a Progress to call; a bar only for people at a terminal."""
         return _bar() if sys.stderr.isatty() and not self.as_json else _silence()
 
@@ -115,15 +117,18 @@ def _silence() -> Iterator[Progress]:
 
 @contextmanager
 def _bar() -> Iterator[Progress]:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn  # lazy: start-up time
+    from rich.progress import Progress as Bars  # lazy: start-up time
 
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=_console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
+    amount = TextColumn("{task.fields[amount]}")
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), amount, TimeRemainingColumn())
+    with Bars(*columns, console=_console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
 
         def advance(what: str, done: int, total: int) -> None:
+            show = str if what in _COUNTED else human_size
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+                tasks[what] = bars.add_task(what, total=total, amount="")
+            bars.update(tasks[what], completed=done, total=total, amount=f"{show(done)} of {show(total)}")
 
         yield advance
