@@ -9,7 +9,7 @@ import click
 from cli.client import opened
 from cli.command import ADAPTER_NAME, command, reference_argument
 from cli.documents import evaluation_document, lineage_document, move_document, version_document
-from cli.facts import base_cell, base_text, place, shape_text, status_text, warn_if_declared
+from cli.facts import base_cell, base_text, layers_alike, place, shape_text, status_text, warn_if_declared
 from cli.output import Output, facts, heading, say, table
 from cli.provenance import origin_texts
 from cli.text import count, human_size, number, short_digest, when
@@ -108,17 +108,21 @@ def _describe_diff(document: Mapping[str, Any]) -> None:
     if not any(parts.values()):
         say(f"{names[0]} and {names[1]} do not differ")
         return
+    say(f"{names[0]} → {names[1]}")
     for key, changed in parts.items():
         if changed:
             heading(f"{key} that differ: {len(changed)}")
-            table([key.removesuffix("s"), *names], [[name, *map(_cell, pair)] for name, pair in changed.items()])
+            rows = [
+                [layers_alike(name) if key == "modules" else name, *map(_cell, pair)] for name, pair in changed.items()
+            ]
+            table([key.removesuffix("s"), *names], list(dict.fromkeys(map(tuple, rows))))
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "—"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items() if item != "linear")
     if isinstance(value, list):
         return " ".join(map(str, value))
     if isinstance(value, float):
@@ -155,13 +159,13 @@ def _versions(versions: Page[Version]) -> None:
     table(["version", "status", "rank", "base", "evidence", "message"], rows, numbers=["rank"])
     if versions.cursor:
         say("there are older ones: --limit shows more")
+    heading("moves of aliases")
 
 
 def _moves(name: AdapterName, moves: Sequence[AliasMove]) -> None:
     if not moves:
         say(f"no alias of {name} has moved yet; `adapters promote {name} production` makes one")
         return
-    heading("moves of aliases")
     rows = [
         [
             str(move.seq),

@@ -20,7 +20,6 @@ from registry.domain.reference import AdapterName
 
 if TYPE_CHECKING:
     from composition.jobs import BlendResult
-
     from composition.report import Report
 
 _RECIPE_LIMIT = 1 << 20  # bytes: 256 adapters with every parameter spelled out are far below
@@ -194,8 +193,10 @@ def _parameter_document(parameter: Parameter) -> Mapping[str, Any]:
 def _method_table() -> None:
     for method in METHODS.values():
         heading(method.written)
-        say(f"{method.summary} ({method.source})")
-        table(["parameter", "from", "to", "default", "meaning"], _parameter_rows(method.parameters))
+        say(method.summary)
+        say(f"Source: {method.source}")
+        if rows := _parameter_rows(method.parameters):
+            table(["parameter", "from", "to", "default", "meaning"], rows)
 
 
 def _parameter_rows(parameters: Iterable[Parameter]) -> list[list[str]]:

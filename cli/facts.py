@@ -1,20 +1,24 @@
 """How versions, bases and moves are put in words, the same in every command."""
 
+import re
+
 from cli.output import warn
 from cli.text import count, number, short_digest
 from registry.domain.records import AliasMove, BaseModel, Evidence, Version, VersionBase
 from registry.domain.spec import AdapterSummary
 
+_LAYER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # a component of a module's path that is a number
+
 _MEANING = {
-    Evidence.EXACT: "the weights trained on were hashed",
-    Evidence.STRUCTURAL: "names and shapes fit",
+    Evidence.EXACT: "weights hashed",
+    Evidence.STRUCTURAL: "names, shapes fit",
     Evidence.DECLARED: "only a name",
 }
 
 
 def base_text(base: VersionBase) -> str:
     """A version's base with its evidence, in full."""
-    return f"{base_label(base)} · {base.evidence.value}: {_MEANING[base.evidence]}"
+    return f"{base_label(base)} ({base.evidence.value}: {_MEANING[base.evidence]})"
 
 
 def base_label(base: VersionBase) -> str:
@@ -49,6 +53,11 @@ def shape_text(summary: AdapterSummary) -> str:
 def status_text(version: Version) -> str:
     """A status with its reason."""
     return version.status.value + (f": {version.status_reason}" if version.status_reason else "")
+
+
+def layers_alike(module: str) -> str:
+    """A module's path with * for the layer's number, the same for every layer."""
+    return _LAYER.sub("*", module)
 
 
 def place(number_: int | None) -> str:

@@ -12,7 +12,7 @@ from registry.domain.errors import AdaptersError, Failure, WrongUsage
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
-def report(error: Exception, *, as_json: bool, debug: bool) -> int:
+def report(error: Exception, *, as_json: bool, debug: bool, color: bool | None = None) -> int:
     """Say on stderr what went wrong and what to do next; returns the exit code."""
     if debug and not isinstance(error, click.ClickException | click.Abort):
         traceback.print_exception(error)
@@ -21,7 +21,7 @@ def report(error: Exception, *, as_json: bool, debug: bool) -> int:
         click.echo(json.dumps(document, default=str), err=True)
     else:
         message = clean(document["message"], keep="\n")
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True, color=color)
         if hint:
             click.echo(clean(hint), err=True)
     return code

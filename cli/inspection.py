@@ -1,7 +1,6 @@
 """inspect: what an adapter is, from its configuration and tensor header; no weight is read."""
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,12 @@ import click
 from cli.client import opened
 from cli.command import command
 from cli.documents import module_document, summary_document
+from cli.facts import layers_alike
 from cli.output import Output, facts, heading, table
 from cli.text import count, number
 from registry.domain.errors import InvalidAdapter
 from registry.domain.reference import Reference
 from registry.domain.spec import AdapterSummary, ModuleSpec
-
-_LAYER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # a component of a module's path that is a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def _describe(subject: Subject) -> None:
 
 def _modules(modules: Sequence[ModuleSpec]) -> None:
     heading(f"{count(len(modules), 'module')} (* stands for a layer's number)")
-    columns = ["module", "n", "kind", "rank", "scaling", "in → out", "dtype", "variants"]
+    columns = ["module", "n", "rank", "scale", "in → out", "what else"]
     table(columns, [[name, str(n), *row] for (name, *row), n in _grouped(modules)], numbers=["n", "rank"])
 
 
@@ -101,11 +99,9 @@ def _grouped(modules: Iterable[ModuleSpec]) -> list[tuple[tuple[str, ...], int]]
 def _row(module: ModuleSpec) -> tuple[str, ...]:
     lora = module.rank > 0
     return (
-        _LAYER.sub("*", module.name),
-        module.kind,
+        layers_alike(module.name),
         str(module.rank) if lora else "—",
         number(module.scaling) if lora else "—",
         f"{module.in_features} → {module.out_features}",
-        module.dtype,
-        " ".join(module.variants),
+        " ".join([*([] if module.kind == "linear" else [module.kind]), *module.variants]),
     )

@@ -140,14 +140,17 @@ def _version_table(versions: Sequence[Version]) -> None:
     if not versions:
         say("nothing fits; `adapters list` shows what there is")
         return
-    columns = ["version", "rank", "base", "evidence", "targets", "dtype", "size", "status"]
-    table(columns, [_version_row(version) for version in versions], numbers=["rank", "size"])
+    columns = ["version", "rank", "base", "evidence", "targets", "size", "status"]
+    rows = [_version_row(version) for version in versions]
+    if all(version.status is Status.ACTIVE for version in versions):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    table(columns, rows, numbers=["rank", "size"])
 
 
 def _version_row(version: Version) -> list[str]:
     summary = version.summary
     base = [base_cell(version.base), version.base.evidence.value]
-    rest = [summary.dtype, human_size(version.size), version.status.value]
+    rest = [human_size(version.size), version.status.value]
     return [version.reference, str(summary.rank), *base, " ".join(summary.targets), *rest]
 
 

@@ -87,14 +87,14 @@ class Program(click.Group):
     ) -> NoReturn:
         """Run, report what went wrong, and leave with the exit code that belongs to it."""
         arguments = list(sys.argv[1:] if args is None else args)
+        extra |= {"obj": tuple(arguments), "color": False if os.environ.get("NO_COLOR") else None}
         try:
-            code = super().main(
-                arguments, prog_name or NAME, complete_var, standalone_mode=False, obj=tuple(arguments), **extra
-            )
+            code = super().main(arguments, prog_name or NAME, complete_var, standalone_mode=False, **extra)
         except Exception as error:
             from cli.failures import report  # lazy: start-up time
 
-            code = report(error, as_json="--json" in arguments, debug=bool(os.environ.get("ADAPTERS_DEBUG")))
+            debug = bool(os.environ.get("ADAPTERS_DEBUG"))
+            code = report(error, as_json="--json" in arguments, debug=debug, color=extra["color"])
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -7,10 +7,10 @@ with control characters written out: a message must not steer somebody's termina
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
+_FIRST_COLUMN = 40  # characters up to which a table's first column is kept in one line: it holds the names
 _COUNTED = frozenset({"loading", "composing"})  # progress in adapters or modules; all other is in bytes
 Facts = Sequence[tuple[str, str]]
 
@@ -86,22 +87,28 @@ def next_step(line: str) -> None:
     click.echo(f"{click.style('next:', fg='cyan')} {clean(line)}")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
     """Print a table; columns named in `numbers` are aligned to the right. Nothing is cut off: long cells are folded."""
     from rich.table import Table  # lazy: start-up time
     from rich.text import Text  # lazy: start-up time
 
     drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in columns:
-        drawn.add_column(name, overflow="fold", justify="right" if name in numbers else "left")
+    names_fit = max((len(row[0]) for row in rows), default=0) <= _FIRST_COLUMN
+    for index, name in enumerate(columns):
+        side: Literal["left", "right"] = "right" if name in numbers else "left"
+        drawn.add_column(name, overflow="fold", justify=side, no_wrap=names_fit and not index)
     for row in rows:
         drawn.add_row(*(Text(clean(cell)) for cell in row))
     draw(drawn)
 
 
 def draw(drawing: "RenderableType") -> None:
-    """Print something of rich's."""
-    _console(stderr=False).print(drawing)
+    """Print something of rich's, without the blanks that it fills lines with."""
+    console = _console(stderr=False)
+    with console.capture() as capture:
+        console.print(drawing)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _console(*, stderr: bool) -> "Console":
