@@ -114,7 +114,10 @@ class S3Store:
             if self.stat(sha256) is None:
                 raise BlobNotFound(sha256)
             return io.BytesIO()
-        return self._open(self._key(sha256), sha256, start, length)
+        stream = self._read(self._key(sha256), start, length)
+        if stream is None:
+            raise BlobNotFound(sha256)
+        return stream
 
     def stat(self, sha256: str) -> BlobStat | None:
         check_sha256(sha256)
@@ -152,17 +155,16 @@ class S3Store:
         found = self._bucket.head(self._key(sha256))
         return found is not None and found.size == size
 
-    def _open(self, key: str, sha256: str, start: int, length: int | None) -> BinaryIO:
+    def _read(self, key: str, start: int, length: int | None) -> BinaryIO | None:
         answer = self._bucket.get(key, start, length)
         if answer is None:
-            raise BlobNotFound(sha256)
+            return None
         return io.BufferedReader(ResumingStream(self._bucket, key, answer, start), READ_AHEAD)
 
     def _publish(self, private: str, sha256: str, *, size: int, subject: str) -> bool:
         """Verify a staged object that only this call writes to, copy it to its final key, and drop it."""
         try:
-            with self._open(private, sha256, 0, None) as stream:
-                exhaust(verified(read_chunks(stream), sha256=sha256, size=size, subject=subject))
+            self._verify(private, sha256, size=size, subject=subject)
             if self._has(sha256, size):
                 return False
             copy(self._bucket, private, self._key(sha256))
@@ -171,6 +173,13 @@ class S3Store:
         finally:
             with suppress(StorageFailure):  # what can't be dropped now is listed by `staged`
                 self._bucket.delete(private)
+
+    def _verify(self, key: str, sha256: str, *, size: int, subject: str) -> None:
+        stream = self._read(key, 0, None)
+        if stream is None:
+            raise StorageFailure(f"s3://{self.location.bucket}/{key} was written, and is not there")
+        with stream:
+            exhaust(verified(read_chunks(stream), sha256=sha256, size=size, subject=subject))
 
     @cached_property
     def _bucket(self) -> "Bucket":

@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 
 @dataclass(frozen=True, slots=True)
 class BlobStat:
-    """What the store has under a name. `size` in bytes."""
+    """What the store has under a name. `size` in bytes, `modified_at` in UTC, on S3 in whole seconds."""
 
     sha256: str
     size: int
