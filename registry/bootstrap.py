@@ -6,7 +6,7 @@ from registry.blobs.locate import open_store
 from registry.service import Registry
 from registry.settings import Settings
 from registry.sql.engine import Database
-from registry.sql.schema import ensure_schema
+from registry.sql.schema import current, ensure_schema
 
 
 def open_registry(environment: Mapping[str, str]) -> Registry:
@@ -18,3 +18,17 @@ def open_registry(environment: Mapping[str, str]) -> Registry:
     database = Database(settings.database_url)
     ensure_schema(database, migrate=settings.embedded)
     return Registry(database, open_store(settings.blobs_url))
+
+
+def migrate_registry(environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Bring the database that the environment names to this program's schema; returns its revision before and after.
+
+    Raises InvalidSetting, SchemaMismatch, DatabaseFailure.
+    """
+    database = Database(Settings.from_environment(environment).database_url)
+    try:
+        before = current(database)
+        ensure_schema(database, migrate=True)
+        return before, current(database)
+    finally:
+        database.close()

@@ -25,6 +25,7 @@
     │   ├── StaleCommit                     `main` moved since the caller read it
     │   ├── NameTaken                       a name that exists in other case, or a label of another base
     │   └── AliasInUse                      yanking the target of an alias without force
+    ├── DamageFound                exit 1   stored bytes are missing or changed
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
@@ -412,6 +413,17 @@ class StorageFailure(Failure):
 class DatabaseFailure(Failure):
     template: ClassVar[str] = "the database failed: {reason}"
     hint_template: ClassVar[str] = "check ADAPTERS_DATABASE_URL and that the database is running"
+
+
+@dataclass(eq=False)
+class DamageFound(AdaptersError):
+    template: ClassVar[str] = "{damaged} of {blobs} blobs are missing or changed"
+    hint_template: ClassVar[str] = (
+        "push the same content again to bring back what is missing, or yank what is hit; the list above names it"
+    )
+
+    damaged: int
+    blobs: int
 
 
 @dataclass(eq=False)

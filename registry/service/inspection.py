@@ -8,7 +8,6 @@ from typing import BinaryIO
 from registry.blobs.store import BlobStore
 from registry.domain.records import FileEntry
 from registry.domain.spec import AdapterSpec
-from registry.formats import detect
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _CONFIGS = ("adapter_config.json",)
@@ -23,6 +22,8 @@ def inspect_files(blobs: BlobStore, files: Sequence[FileEntry]) -> AdapterSpec |
     if not _promises_adapter(digests):
         return None
 
+    from registry.formats import detect  # lazy: start-up time
+
     def open_file(path: str, /, *, start: int, length: int) -> AbstractContextManager[BinaryIO]:
         return blobs.open(digests[path], start=start, length=length)
 
@@ -33,6 +34,8 @@ def inspect_folder(folder: Path, paths: Sequence[str]) -> AdapterSpec | None:
     """What adapter these files of a folder hold; like `inspect_files`."""
     if not _promises_adapter(paths):
         return None
+
+    from registry.formats import detect  # lazy: start-up time
 
     @contextmanager
     def open_file(path: str, /, *, start: int, length: int) -> Iterator[BinaryIO]:

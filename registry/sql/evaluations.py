@@ -13,7 +13,7 @@ from registry.domain.reference import AdapterName
 from registry.sql.adapters import Adapters
 from registry.sql.inserts import insert_all
 from registry.sql.rows import version_id
-from registry.sql.tables.lineage import evaluation_metrics, evaluations
+from registry.sql.tables.evaluations import evaluation_metrics, evaluations
 
 
 class Evaluations:

@@ -6,7 +6,7 @@ from sqlalchemy.engine import Connection
 from registry.domain.records import Page, SearchQuery, Version
 from registry.sql.rows import version_record, version_rows
 from registry.sql.tables.bases import base_names
-from registry.sql.tables.lineage import evaluation_metrics
+from registry.sql.tables.evaluations import evaluation_metrics
 from registry.sql.tables.names import adapters
 from registry.sql.tables.version_parts import version_targets, version_words
 from registry.sql.tables.versions import versions

@@ -8,6 +8,7 @@ from registry.sql.tables import (
     bases,
     blobs,
     commits,
+    evaluations,
     events,
     lineage,
     names,
@@ -17,7 +18,20 @@ from registry.sql.tables import (
 )
 from registry.sql.tables.base import Row
 
-NOUNS = (names, principals, commits, blobs, versions, version_parts, aliases, alias_moves, bases, lineage, events)
+NOUNS = (
+    names,
+    principals,
+    commits,
+    blobs,
+    versions,
+    version_parts,
+    aliases,
+    alias_moves,
+    bases,
+    lineage,
+    evaluations,
+    events,
+)
 
 
 def metadata() -> MetaData:
