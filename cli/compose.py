@@ -20,7 +20,6 @@ from registry.domain.reference import AdapterName
 
 if TYPE_CHECKING:
     from composition.jobs import BlendResult
-
     from composition.report import Report
 
 _RECIPE_LIMIT = 1 << 20  # bytes: 256 adapters with every parameter spelled out are far below
