@@ -2,7 +2,6 @@
 
 import os
 import uuid
-from collections.abc import Iterator
 from functools import cache
 from urllib.parse import urlencode
 
@@ -22,16 +21,18 @@ def moto_endpoint() -> str:
     return f"http://{host}:{port}"
 
 
-def new_bucket(endpoint: str) -> str:
-    """Create a bucket of its own for one test; returns its name."""
+@cache
+def bucket_on(endpoint: str) -> str:
+    """Create a bucket on a server, once a process; returns its name."""
     name = f"test-{uuid.uuid4().hex}"
     boto3.session.Session().client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
     return name
 
 
-def s3_url(endpoint: str, bucket: str) -> str:
-    """The URL of a store under a prefix in a bucket."""
-    return f"s3://{bucket}/some/prefix?{urlencode({'endpoint_url': endpoint, 'region': 'us-east-1'})}"
+def new_s3_url(endpoint: str) -> str:
+    """The URL of an empty store: a prefix of its own in the server's bucket."""
+    options = urlencode({"endpoint_url": endpoint, "region": "us-east-1"})
+    return f"s3://{bucket_on(endpoint)}/some/{uuid.uuid4().hex}?{options}"
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def s3_endpoint(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def s3_store_url(s3_endpoint: str) -> str:
     """An empty S3 store on the local server."""
-    return s3_url(s3_endpoint, new_bucket(s3_endpoint))
+    return new_s3_url(s3_endpoint)
 
 
 @pytest.fixture
@@ -58,14 +59,6 @@ def ceph_endpoint() -> str:
 
 
 @pytest.fixture
-def ceph_store_url(ceph_endpoint: str) -> Iterator[str]:
+def ceph_store_url(ceph_endpoint: str) -> str:
     """An empty store on Ceph RGW."""
-    bucket = new_bucket(ceph_endpoint)
-    yield s3_url(ceph_endpoint, bucket)
-    empty_bucket(ceph_endpoint, bucket)
-
-
-def empty_bucket(endpoint: str, bucket: str) -> None:
-    """Remove a bucket's objects: the test server's disk is small."""
-    found = boto3.session.Session().resource("s3", endpoint_url=endpoint, region_name="us-east-1").Bucket(bucket)
-    found.objects.all().delete()
+    return new_s3_url(ceph_endpoint)

@@ -8,10 +8,13 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, TypedDict
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -35,6 +38,7 @@ CONNECT_TIMEOUT = 10  # seconds
 READ_TIMEOUT = 60  # seconds without a byte
 ATTEMPTS = 5
 CONNECTIONS = 16
+PAGE = 1000  # of a list; S3 gives no more at once
 BROKEN_STREAM = (BotoCoreError, HTTPError, OSError)
 ABSENT = ("404", "NoSuchKey", "NoSuchUpload", "NotFound")
 OUTSIDE = ("416", "InvalidRange")
@@ -64,6 +68,8 @@ class _Range(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
+    """`modified_at` in UTC and whole seconds: all that a HEAD tells, while a list can tell more."""
+
     key: str
     size: int
     modified_at: datetime
@@ -98,7 +104,9 @@ class Answer:
 
 def connect(endpoint_url: str | None, region: str | None) -> "S3Client":
     """A client with boto3's own search for credentials. Nothing is sent yet."""
-    session = boto3.session.Session()
+    described = botocore.session.Session()
+    described.register_component("data_loader", _descriptions())
+    session = boto3.session.Session(botocore_session=described)
     config = Config(
         signature_version="s3v4",
         connect_timeout=CONNECT_TIMEOUT,
@@ -112,6 +120,12 @@ def connect(endpoint_url: str | None, region: str | None) -> "S3Client":
     region = region or session.region_name or "us-east-1"
     with s3_errors("connecting", endpoint_url or "S3"):
         return session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+
+
+@cache
+def _descriptions() -> botocore.loaders.Loader:
+    """botocore's descriptions of S3: read once a process, they are most of what a client costs."""
+    return botocore.loaders.Loader()
 
 
 @contextmanager
@@ -135,6 +149,10 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "unknown"))[:64]
 
 
+def _in_seconds(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
 class Bucket:
     """Requests on one bucket; thread-safe, as boto3's clients are."""
 
@@ -152,7 +170,7 @@ class Bucket:
                     raise
                 self._see()
                 return None
-        return ObjectStat(key, answer["ContentLength"], answer["LastModified"])
+        return ObjectStat(key, answer["ContentLength"], _in_seconds(answer["LastModified"]))
 
     def put(self, key: str, data: bytes) -> None:
         with self._errors("writing", key):
@@ -181,11 +199,14 @@ class Bucket:
             self._client.delete_object(Bucket=self.name, Key=key)
 
     def objects(self, prefix: str) -> Iterator[ObjectStat]:
-        """Every object whose key begins so, in key order, a page of at most 1,000 at a time."""
+        """Every object whose key begins so, in key order, a page at a time."""
         with self._errors("listing", prefix):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=prefix, PaginationConfig={"PageSize": PAGE}
+            )
+            for page in pages:
                 for item in page.get("Contents", []):
-                    yield ObjectStat(item["Key"], item["Size"], item["LastModified"])
+                    yield ObjectStat(item["Key"], item["Size"], _in_seconds(item["LastModified"]))
 
     def copy(self, source: str, target: str) -> bool:
         """Copy up to 5 GiB inside the server; False if there is no source."""
@@ -261,7 +282,7 @@ class Bucket:
             for page in pages:
                 for item in page.get("Uploads", []):
                     if item["Key"].startswith(prefix):
-                        yield PendingUpload(item["Key"], item["UploadId"], item["Initiated"])
+                        yield PendingUpload(item["Key"], item["UploadId"], _in_seconds(item["Initiated"]))
 
     def pending_size(self, upload: PendingUpload) -> int:
         """Bytes of the parts that have arrived."""

@@ -6,7 +6,7 @@ request, not by opening the store: looking a name up must not wait for it.
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from registry.blobs.checks import (
     SHA256,
     UPLOAD_ID,
+    Hashed,
     check_prefix,
     check_range,
     check_sha256,
@@ -23,7 +24,7 @@ from registry.blobs.checks import (
     new_upload_id,
     verified,
 )
-from registry.blobs.store import BlobStat, StagedStat
+from registry.blobs.store import BlobStat, Ingested, StagedStat
 from registry.blobs.transfer import ResumingStream, copy, upload
 from registry.domain.digest import read_chunks
 from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure
@@ -64,6 +65,13 @@ class S3Store:
         scratch = self._staging + new_upload_id("put")
         upload(self._bucket, scratch, source, size)
         return self._publish(scratch, sha256, size=size, subject="what the store gave back of the pushed bytes")
+
+    def ingest(self, read: Callable[[], Iterable[bytes]]) -> Ingested:
+        """Hash first, so that what is there already is not sent."""
+        hashed = Hashed(read())
+        exhaust(hashed)
+        new = not self._has(hashed.sha256, hashed.size) and self.put(read(), sha256=hashed.sha256, size=hashed.size)
+        return Ingested(hashed.sha256, hashed.size, new)
 
     def stage(self, upload_id: str, chunks: Iterable[bytes]) -> int:
         check_upload_id(upload_id)
@@ -114,7 +122,10 @@ class S3Store:
             if self.stat(sha256) is None:
                 raise BlobNotFound(sha256)
             return io.BytesIO()
-        return self._open(self._key(sha256), sha256, start, length)
+        stream = self._read(self._key(sha256), start, length)
+        if stream is None:
+            raise BlobNotFound(sha256)
+        return stream
 
     def stat(self, sha256: str) -> BlobStat | None:
         check_sha256(sha256)
@@ -152,17 +163,16 @@ class S3Store:
         found = self._bucket.head(self._key(sha256))
         return found is not None and found.size == size
 
-    def _open(self, key: str, sha256: str, start: int, length: int | None) -> BinaryIO:
+    def _read(self, key: str, start: int, length: int | None) -> BinaryIO | None:
         answer = self._bucket.get(key, start, length)
         if answer is None:
-            raise BlobNotFound(sha256)
+            return None
         return io.BufferedReader(ResumingStream(self._bucket, key, answer, start), READ_AHEAD)
 
     def _publish(self, private: str, sha256: str, *, size: int, subject: str) -> bool:
         """Verify a staged object that only this call writes to, copy it to its final key, and drop it."""
         try:
-            with self._open(private, sha256, 0, None) as stream:
-                exhaust(verified(read_chunks(stream), sha256=sha256, size=size, subject=subject))
+            self._verify(private, sha256, size=size, subject=subject)
             if self._has(sha256, size):
                 return False
             copy(self._bucket, private, self._key(sha256))
@@ -171,6 +181,13 @@ class S3Store:
         finally:
             with suppress(StorageFailure):  # what can't be dropped now is listed by `staged`
                 self._bucket.delete(private)
+
+    def _verify(self, key: str, sha256: str, *, size: int, subject: str) -> None:
+        stream = self._read(key, 0, None)
+        if stream is None:
+            raise StorageFailure(f"s3://{self.location.bucket}/{key} was written, and is not there")
+        with stream:
+            exhaust(verified(read_chunks(stream), sha256=sha256, size=size, subject=subject))
 
     @cached_property
     def _bucket(self) -> "Bucket":

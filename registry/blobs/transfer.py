@@ -30,6 +30,7 @@ COPY_AT_ONCE = 1024 * MIB  # longer copies go in parts, so that none outlasts th
 COPY_PART = 512 * MIB
 RESUMPTIONS = 5  # in a row, without this much progress between them:
 PROGRESS = MIB
+PAUSE = 0.02  # seconds, doubled each time
 
 
 def part_size(size: int | None) -> int:
@@ -189,7 +190,7 @@ class ResumingStream(io.RawIOBase):
         self._progress = 0
         if self._broken > RESUMPTIONS:
             raise StorageFailure(f"reading s3://{self._bucket.name}/{self._key}: the connection keeps breaking")
-        time.sleep(0.05 * 2**self._broken)
+        time.sleep(PAUSE * 2**self._broken)
         answer = self._bucket.get(self._key, self._position, self._left)
         if answer is None or answer.size != self._left:
             raise StorageFailure(f"s3://{self._bucket.name}/{self._key} changed while it was read")

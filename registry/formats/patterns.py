@@ -8,17 +8,18 @@ one for each of 37,000 modules: keys without an operator (nearly all) are looked
 Source: peft 0.21.2, utils/other.py, `get_pattern_key`: `re.match(rf"(.*\\.)?({key})$", name)`.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.formats.regex import (
+    MAX_PATTERN,
     Any,
     Automaton,
     Begin,
     Budget,
-    Choice,
     Literal,
     Node,
     PatternError,
@@ -28,6 +29,7 @@ from registry.formats.regex import (
     parse,
 )
 
+MAX_STEPS = 8_000_000  # over all modules of a file: seconds
 MAX_GENERAL = 256  # keys with operators; a table of plain ones may be as long as the configuration
 
 V = TypeVar("V")
@@ -53,19 +55,19 @@ class PatternTable(Generic[V]):
     _keys: tuple[str, ...]
     _plain: dict[int, dict[_PlainKey, dict[str, int]]]
     _general: list[tuple[int, Automaton]]
-    _budget: Budget = field(default_factory=Budget)
-    _where: str = "patterns"
+    _budget: Budget
+    _where: str
 
     @classmethod
-    def compile(cls, values: Mapping[str, V], where: str) -> "PatternTable[V]":
-        """Prepare patterns; `where` names the configuration key in errors.
+    def compile(cls, values: Mapping[str, V], where: str, *, steps: int = MAX_STEPS) -> "PatternTable[V]":
+        """Prepare patterns; `where` names the configuration key in errors, `steps` bounds the work of all look-ups.
 
         Raises InvalidAdapter for a key that is no regular expression, UnsupportedAdapter for one that isn't regular.
         """
-        table = cls(values, tuple(values), {}, [], _where=where)
+        table = cls(values, tuple(values), {}, [], Budget(steps), where)
         for index, key in enumerate(table._keys):
             try:
-                table._add(index, parse(key))
+                table._add(index, key)
             except UnsupportedPattern as error:
                 raise UnsupportedAdapter(where, repr(key[:200]), f"{error} can't be matched in linear time") from None
             except PatternError as error:
@@ -93,12 +95,15 @@ class PatternTable(Generic[V]):
             return self._keys[first]
         return name if name in self.values else None
 
-    def _add(self, index: int, node: Node) -> None:
-        plain = _plain(node)
+    def _add(self, index: int, key: str) -> None:
+        plain = _quick(key)
+        if plain is None:
+            node = parse(key)
+            plain = _plain(node)
         if plain is None:
             if len(self._general) == MAX_GENERAL:
                 raise UnsupportedPattern(f"more than {MAX_GENERAL} keys with operators")
-            self._general.append((index, Automaton(Sequence((_PREFIX, Choice((node,)))))))
+            self._general.append((index, Automaton(Sequence((_PREFIX, node)))))
             return
         shape, text = plain
         self._plain.setdefault(shape.length, {}).setdefault(shape, {}).setdefault(text, index)
@@ -114,7 +119,21 @@ class PatternTable(Generic[V]):
         return first
 
 
-def _plain(node: Node) -> tuple[_PlainKey, str] | None:
+_Plain = tuple[_PlainKey, str]
+_NAME = re.compile(r"(\^?)([A-Za-z0-9_.-]*)", re.ASCII)
+
+
+def _quick(key: str) -> _Plain | None:
+    """A key that is a module's name, read without the parser: there may be tens of thousands."""
+    name = _NAME.fullmatch(key)
+    if name is None or len(key) > MAX_PATTERN:
+        return None
+    text = name[2]
+    holes = tuple(index for index, character in enumerate(text) if character == ".") if "." in text else ()
+    return _PlainKey(len(text), holes, whole=bool(name[1])), text
+
+
+def _plain(node: Node) -> _Plain | None:
     parts = list(node.parts) if isinstance(node, Sequence) else [node]
     whole = bool(parts) and isinstance(parts[0], Begin)
     parts = parts[whole:]

@@ -301,7 +301,7 @@ class _State:
 class Budget:
     """Steps that may still be taken; shared by all patterns of one file."""
 
-    steps: int = 20_000_000
+    steps: int = 1_000_000
 
     def spend(self, steps: int) -> None:
         self.steps -= steps

@@ -35,13 +35,15 @@ class Transfers(Publishing):
     def push_folder(self, folder: Path, submission: Submission, *, progress: Progress = silent) -> Publication:
         """Publish a folder; `submission.files` is filled in here.
 
-        The folder is checked as a whole before anything is stored, and only bytes that the team hasn't brought before
-        are stored. Raises what `select_files`, `settle_base` and `publish` raise.
+        The folder is checked as a whole before anything is stored. Bytes that are there already are not kept twice.
+        Raises what `select_files`, `settle_base` and `publish` raise.
         """
         selection = select_files(folder)
         self._check_folder(folder, selection.kept, submission)
-        files = _hash_files(folder, selection.kept, progress)
-        self._store(folder, self._missing(files, submission), submission, progress=progress)
+        files = self._store(folder, selection.kept, progress)
+        with self.database.writing() as catalog:
+            blobs = {file.sha256: file.size for file in files}
+            catalog.blobs.register(submission.name.team, blobs.items(), at=self.clock())
         publication = self.publish(replace(submission, files=tuple(files)))
         return replace(publication, left_out=selection.left_out)
 
@@ -51,22 +53,15 @@ class Transfers(Publishing):
             with self.database.reading() as catalog:
                 settle_base(catalog, spec, submission.base)
 
-    def _missing(self, files: list[FileEntry], submission: Submission) -> list[FileEntry]:
-        """Files whose bytes the team hasn't brought yet, or that the store has lost since."""
-        with self.database.reading() as catalog:
-            possessed = catalog.blobs.possessed(submission.name.team, {file.sha256 for file in files})
-        return [file for file in files if file.sha256 not in possessed or self.blobs.stat(file.sha256) is None]
-
-    def _store(self, folder: Path, missing: list[FileEntry], submission: Submission, *, progress: Progress) -> None:
-        once = {file.sha256: file for file in missing}.values()
-        total, done = sum(file.size for file in once), 0
-        for file in once:
-            with (folder / file.path).open("rb") as stream:
-                chunks = _watched(stream, "storing", done, total=total, progress=progress)
-                self.blobs.put(chunks, sha256=file.sha256, size=file.size)
-            done += file.size
-        with self.database.writing() as catalog:
-            catalog.blobs.register(submission.name.team, [(file.sha256, file.size) for file in once], at=self.clock())
+    def _store(self, folder: Path, paths: Sequence[str], progress: Progress) -> list[FileEntry]:
+        sizes = {path: (folder / path).stat().st_size for path in paths}
+        total, done, files = sum(sizes.values()), 0, []
+        for path, size in sizes.items():
+            reading = _Reading(folder / path, done, total, progress)
+            stored = self.blobs.ingest(reading.chunks)
+            files.append(FileEntry(path, stored.sha256, stored.size))
+            done += size
+        return files
 
     def open_file(self, version: Version, path: str) -> AbstractContextManager[BinaryIO]:
         """Read one file of a version as a stream; whoever keeps it verifies it. Raises FileNotInVersion."""
@@ -109,17 +104,18 @@ class Transfers(Publishing):
             done += file.size
 
 
-def _hash_files(folder: Path, paths: Sequence[str], progress: Progress) -> list[FileEntry]:
-    sizes = {path: (folder / path).stat().st_size for path in paths}
-    total, done, files = sum(sizes.values()), 0, []
-    for path in paths:
-        with (folder / path).open("rb") as stream:
-            digest = hashlib.sha256()
-            for chunk in _watched(stream, "hashing", done, total=total, progress=progress):
-                digest.update(chunk)
-        files.append(FileEntry(path, digest.hexdigest(), sizes[path]))
-        done += sizes[path]
-    return files
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A file that can be read as often as a store wants; what is shown of it begins at `done` bytes of `total`."""
+
+    path: Path
+    done: int
+    total: int
+    progress: Progress
+
+    def chunks(self) -> Iterator[bytes]:
+        with self.path.open("rb") as stream:
+            yield from _watched(stream, "storing", self.done, total=self.total, progress=self.progress)
 
 
 def _watched(stream: BinaryIO, what: str, done: int, *, total: int, progress: Progress) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ databases, so that an interrupted one leaves nothing behind.
 """
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -38,7 +38,7 @@ def ensure_schema(database: Database, *, migrate: bool) -> None:
     _refuse_unknown(found)
     if not migrate:
         raise SchemaMismatch("it is older", found or "none", HEAD)
-    upgrade(database)
+    _migrate(database, "upgrade", HEAD)
 
 
 def current(database: Database) -> str | None:
@@ -51,26 +51,12 @@ def current(database: Database) -> str | None:
 
 def upgrade(database: Database, revision: str = "head") -> None:
     """Bring a database up to a revision. Raises SchemaMismatch if its schema is unknown to this program."""
-
-    def step(config: Any, found: str | None) -> None:
-        from alembic import command  # lazy: start-up time
-
-        _refuse_unknown(found)
-        command.upgrade(config, revision)
-
-    _migrate(database, step)
+    _migrate(database, "upgrade", HEAD if revision == "head" else revision)
 
 
 def downgrade(database: Database, revision: str) -> None:
     """Bring a database down to a revision; `base` removes every table and all that they hold."""
-
-    def step(config: Any, found: str | None) -> None:
-        from alembic import command  # lazy: start-up time
-
-        _refuse_unknown(found)
-        command.downgrade(config, revision)
-
-    _migrate(database, step)
+    _migrate(database, "downgrade", revision)
 
 
 def _refuse_unknown(found: str | None) -> None:
@@ -83,15 +69,25 @@ def _refuse_unknown(found: str | None) -> None:
         raise SchemaMismatch("it is newer than this program", found, HEAD)
 
 
-def _migrate(database: Database, step: Callable[[Any, str | None], None]) -> None:
+def _migrate(database: Database, direction: str, revision: str) -> None:
+    lock = _sqlite_lock if database.is_sqlite else _postgresql_lock
+    with translated(), lock(database) as connection:
+        found = _revision(connection)
+        if found == revision:  # somebody else was first
+            return
+        _refuse_unknown(found)
+        _run(connection, direction, revision)
+
+
+def _run(connection: Connection, direction: str, revision: str) -> None:
+    from alembic import command  # lazy: start-up time
     from alembic.config import Config  # lazy: start-up time
 
     config = Config()
     config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
-    lock = _sqlite_lock if database.is_sqlite else _postgresql_lock
-    with translated(), lock(database) as connection:
-        config.attributes["connection"] = connection
-        step(config, _revision(connection))
+    config.attributes["connection"] = connection
+    step = command.upgrade if direction == "upgrade" else command.downgrade
+    step(config, revision)
 
 
 def _folder() -> Path:
@@ -129,7 +125,7 @@ def _sqlite_lock(database: Database) -> Iterator[Connection]:
                     yield connection
                     _check_references(connection)
             finally:
-                driver.execute("PRAGMA foreign_keys=ON")
+                connection.invalidate()  # the pool must never hand out one that checks no references
 
 
 def _check_references(connection: Connection) -> None:

@@ -17,7 +17,7 @@ from tests.factories import TOY, toy_base, write_adapter
 NAME = AdapterName("team", "support")
 ALIAS = "production"
 WRITERS = 32
-MOVES_EACH = 3
+TRIES_EACH = 4
 
 
 def in_processes(work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], together: int = 16) -> list[Any]:
@@ -43,11 +43,11 @@ def push_one(barrier: Any, environment: dict[str, str], folder: Path) -> int:
 
 
 def promote_some(barrier: Any, environment: dict[str, str], writer: int) -> list[int]:
-    """Read the alias, then promote expecting what was read, until it was acknowledged; the sequences given out."""
+    """Read the alias, then promote expecting what was read, a few times; the sequences that were acknowledged."""
     registry = open_registry(environment)
     barrier.wait()
     acknowledged: list[int] = []
-    while len(acknowledged) < MOVES_EACH:
+    for _ in range(TRIES_EACH):
         seen = next((alias.seq for alias in registry.aliases(NAME) if alias.name == ALIAS), 0)
         try:
             target = Reference.parse(f"{NAME}@v{writer % 2 + 1}")
@@ -100,8 +100,9 @@ def test_thirty_two_writers_lose_no_acknowledged_move(empty_database_url: str, t
         registry.push_folder(write_adapter(tmp_path / str(seed), seed=seed), Submission(NAME, ()))
     results = in_processes(promote_some, [(environment, writer) for writer in range(WRITERS)], together=WRITERS)
     acknowledged = sorted(seq for sequences in results for seq in sequences)
-    assert acknowledged == list(range(1, WRITERS * MOVES_EACH + 1))
-    moves = registry.history(NAME, ALIAS, limit=WRITERS * MOVES_EACH)
+    assert acknowledged == list(range(1, len(acknowledged) + 1))
+    assert len(acknowledged) >= TRIES_EACH  # whoever is refused was overtaken by somebody who was not
+    moves = registry.history(NAME, ALIAS, limit=WRITERS * TRIES_EACH)
     assert [move.seq for move in moves] == acknowledged[::-1]
     assert all(older.after == newer.before for newer, older in itertools.pairwise(moves))
     registry.close()

@@ -182,4 +182,4 @@ def test_progress_reaches_its_end(registry: Registry, tmp_path: Path) -> None:
     version = registry.push_folder(folder, Submission(NAME, ()), progress=watch).version
     assert version is not None
     registry.pull(registry.find_version(Reference(NAME)), tmp_path / "out", progress=watch)
-    assert seen == dict.fromkeys(("hashing", "storing", "pulling"), (version.size, version.size))
+    assert seen == dict.fromkeys(("storing", "pulling"), (version.size, version.size))

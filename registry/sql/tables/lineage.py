@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.sql.tables.base import CommitId, Digest, Key, Row, RowId, UtcDateTime, table
+from registry.sql.tables.base import CommitId, Digest, Row, RowId, UtcDateTime, table
 
 
 class ProvenanceRow(Row):
