@@ -63,6 +63,26 @@ def verified(chunks: Iterable[bytes], *, sha256: str, size: int, subject: str) -
         )
 
 
+class Hashed:
+    """Passes chunks on once; afterwards `sha256` and `size` say what they were."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            piece = bytes(chunk)
+            self._digest.update(piece)
+            self.size += len(piece)
+            yield piece
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
 def exhaust(chunks: Iterable[bytes]) -> int:
     """Consume chunks, keep nothing; returns their size in bytes."""
     return sum(len(chunk) for chunk in chunks)

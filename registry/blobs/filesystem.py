@@ -8,7 +8,7 @@ Folders are private to their owner, a blob is not even writable by its owner, an
 import io
 import os
 import stat as modes
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import BinaryIO
 from registry.blobs.checks import (
     SHA256,
     UPLOAD_ID,
+    Hashed,
     check_prefix,
     check_range,
     check_sha256,
@@ -26,7 +27,7 @@ from registry.blobs.checks import (
     verified,
 )
 from registry.blobs.disk import Span, make_folder, storage_failure, sync_folder, write_file
-from registry.blobs.store import BlobStat, StagedStat
+from registry.blobs.store import BlobStat, Ingested, StagedStat
 from registry.domain.digest import read_chunks
 from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure
 
@@ -47,6 +48,13 @@ class FolderStore:
         with self._scratch("put") as scratch:
             write_file(scratch, verified(chunks, sha256=sha256, size=size, subject="the pushed bytes"))
             return self._publish(scratch, sha256)
+
+    def ingest(self, read: Callable[[], Iterable[bytes]]) -> Ingested:
+        """Store bytes while they are hashed: one reading, and the disk works meanwhile."""
+        hashed = Hashed(read())
+        with self._scratch("ingest") as scratch:
+            write_file(scratch, hashed)
+            return Ingested(hashed.sha256, hashed.size, self._publish(scratch, hashed.sha256))
 
     def stage(self, upload_id: str, chunks: Iterable[bytes]) -> int:
         check_upload_id(upload_id)

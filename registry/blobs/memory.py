@@ -1,15 +1,15 @@
 """Blobs in this process's memory, for tests and for embedding. Nothing survives the process."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 from typing import BinaryIO
 
-from registry.blobs.checks import check_prefix, check_range, check_sha256, check_upload_id, exhaust, verified
-from registry.blobs.store import BlobStat, StagedStat
+from registry.blobs.checks import Hashed, check_prefix, check_range, check_sha256, check_upload_id, exhaust, verified
+from registry.blobs.store import BlobStat, Ingested, StagedStat
 from registry.domain.errors import BlobNotFound, DigestMismatch
 
 
@@ -30,6 +30,11 @@ class MemoryStore:
     def put(self, chunks: Iterable[bytes], *, sha256: str, size: int) -> bool:
         check_sha256(sha256)
         return self._keep(sha256, b"".join(verified(chunks, sha256=sha256, size=size, subject="the pushed bytes")))
+
+    def ingest(self, read: Callable[[], Iterable[bytes]]) -> Ingested:
+        hashed = Hashed(read())
+        data = b"".join(hashed)
+        return Ingested(hashed.sha256, hashed.size, self._keep(hashed.sha256, data))
 
     def stage(self, upload_id: str, chunks: Iterable[bytes]) -> int:
         check_upload_id(upload_id)

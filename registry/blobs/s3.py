@@ -6,7 +6,7 @@ request, not by opening the store: looking a name up must not wait for it.
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from registry.blobs.checks import (
     SHA256,
     UPLOAD_ID,
+    Hashed,
     check_prefix,
     check_range,
     check_sha256,
@@ -23,7 +24,7 @@ from registry.blobs.checks import (
     new_upload_id,
     verified,
 )
-from registry.blobs.store import BlobStat, StagedStat
+from registry.blobs.store import BlobStat, Ingested, StagedStat
 from registry.blobs.transfer import ResumingStream, copy, upload
 from registry.domain.digest import read_chunks
 from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure
@@ -64,6 +65,13 @@ class S3Store:
         scratch = self._staging + new_upload_id("put")
         upload(self._bucket, scratch, source, size)
         return self._publish(scratch, sha256, size=size, subject="what the store gave back of the pushed bytes")
+
+    def ingest(self, read: Callable[[], Iterable[bytes]]) -> Ingested:
+        """Hash first, so that what is there already is not sent."""
+        hashed = Hashed(read())
+        exhaust(hashed)
+        new = not self._has(hashed.sha256, hashed.size) and self.put(read(), sha256=hashed.sha256, size=hashed.size)
+        return Ingested(hashed.sha256, hashed.size, new)
 
     def stage(self, upload_id: str, chunks: Iterable[bytes]) -> int:
         check_upload_id(upload_id)

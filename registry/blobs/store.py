@@ -9,7 +9,7 @@ A blob appears under its final name only after its size and sha256 were verified
 The store knows no namespaces, versions or references; who may refer to a blob is the catalog's business.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +34,15 @@ class StagedStat:
     modified_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """Bytes that were stored by `ingest`: what they turned out to be, and whether the blob is new."""
+
+    sha256: str
+    size: int
+    new: bool
+
+
 class BlobStore(Protocol):
     """What every store promises; `tests/contracts/test_blob_store.py` holds each to it.
 
@@ -45,6 +54,13 @@ class BlobStore(Protocol):
         """Store a blob; True if it was not there before. Identical content written twice, or at once, is one blob.
 
         Raises DigestMismatch when the bytes are not `size` bytes of digest `sha256`; then nothing is kept.
+        """
+
+    def ingest(self, read: Callable[[], Iterable[bytes]]) -> Ingested:
+        """Store bytes whose digest nobody knows yet.
+
+        Every call of `read` gives the same bytes from their beginning; a store that bytes are sent to over a network
+        reads twice, to send nothing that it has. Raises DigestMismatch if the bytes changed in between.
         """
 
     def stage(self, upload_id: str, chunks: Iterable[bytes]) -> int:

@@ -14,7 +14,8 @@ SERVING_DIGITS = 12
 
 # Files of an adapter that don't change what is served. Everything else is content.
 DESCRIPTIVE_NAMES = frozenset(
-    {"readme.md", "license", "license.md", "license.txt", "notice", "metrics.json", ".gitattributes", ".gitignore"}
+    {"readme.md", "license", "license.md", "license.txt", "notice", "metrics.json", "composition.json"}
+    | {".gitattributes", ".gitignore"}
 )
 
 

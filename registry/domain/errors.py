@@ -14,6 +14,8 @@
     │   ├── InvalidAdapter, RankMismatch    tensors and configuration contradict each other
     │   ├── UnsupportedAdapter              a kind that we can't keep or compose correctly yet, by name
     │   ├── BaseMismatch                    tensors that don't fit the base; names the tensor
+    │   ├── RankTooHigh                     a rank above what the caller can serve
+    │   ├── TargetTaken                     a pull into a folder that isn't ours to change
     │   ├── BaseConflict                    adapters (or an alias's targets) of different bases
     │   ├── NotActive                       the version is yanked, quarantined or pending
     │   ├── Gone                            the version is revoked or purged (HTTP 410)
@@ -23,6 +25,7 @@
     │   ├── StaleCommit                     `main` moved since the caller read it
     │   ├── NameTaken                       a name that exists in other case, or a label of another base
     │   └── AliasInUse                      yanking the target of an alias without force
+    ├── DamageFound                exit 1   stored bytes are missing or changed
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
@@ -275,6 +278,24 @@ class BaseConflict(Refused):
 
 
 @dataclass(eq=False)
+class RankTooHigh(Refused):
+    template: ClassVar[str] = "{reference} has rank {rank}, above the caller's maximum of {maximum}"
+    hint_template: ClassVar[str] = "raise the limit, or blend 'truncate({reference}, rank={maximum})'"
+
+    reference: str
+    rank: int
+    maximum: int
+
+
+@dataclass(eq=False)
+class TargetTaken(Refused):
+    template: ClassVar[str] = "{path} exists and was not left by an earlier pull"
+    hint_template: ClassVar[str] = "choose another folder with --to, or empty this one"
+
+    path: str
+
+
+@dataclass(eq=False)
 class NotActive(Refused):
     template: ClassVar[str] = "{reference} is {status}"
     hint_template: ClassVar[str] = (
@@ -392,6 +413,17 @@ class StorageFailure(Failure):
 class DatabaseFailure(Failure):
     template: ClassVar[str] = "the database failed: {reason}"
     hint_template: ClassVar[str] = "check ADAPTERS_DATABASE_URL and that the database is running"
+
+
+@dataclass(eq=False)
+class DamageFound(AdaptersError):
+    template: ClassVar[str] = "{damaged} of {blobs} blobs are missing or changed"
+    hint_template: ClassVar[str] = (
+        "push the same content again to bring back what is missing, or yank what is hit; the list above names it"
+    )
+
+    damaged: int
+    blobs: int
 
 
 @dataclass(eq=False)

@@ -27,11 +27,13 @@ class ModuleSpec:
     """One adapted module.
 
     `name` is its path in the adapter without PEFT's `base_model.model.`. `kind` says how its delta is stored:
-    linear | embedding | conv | parameter (target_parameters) | saved (modules_to_save) | bias.
-    `rank` 0 and `alpha`, `scaling` 0.0 where they don't apply (saved, bias).
+    linear | embedding | conv | parameter (target_parameters) | saved (modules_to_save) | tokens (trainable tokens)
+    | bias. `rank` 0 and `alpha`, `scaling` 0.0 where they don't apply (saved, tokens, bias).
     `scaling` is the factor in front of B·A: alpha / rank, rsLoRA alpha / sqrt(rank).
     `tensors` maps a role (A, B, magnitude, bias_B, full …) to the tensor's name in the file.
-    `base_tensor` is the base's tensor that it adapts, once matched, or None.
+    `base_shape` is the shape of the base's tensor, as far as the adapter tells (linear: out, in). `experts` is how
+    many deltas a 3-D parameter stacks. `base_tensor` is the base's tensor that it adapts, once matched, or None;
+    "component/name" in a base of several components.
     """
 
     name: str
@@ -44,6 +46,8 @@ class ModuleSpec:
     dtype: str
     variants: tuple[str, ...] = ()
     tensors: dict[str, str] = field(default_factory=dict)
+    base_shape: tuple[int, ...] = ()
+    experts: int = 1
     base_tensor: str | None = None
 
 

@@ -194,6 +194,24 @@ def test_a_second_put_of_the_same_content_is_not_new(store: BlobStore) -> None:
     assert list(store.staged()) == []
 
 
+@on_one_store
+@given(data=contents, sizes=chunkings)
+def test_bytes_of_unknown_digest_become_the_blob_that_they_are(store: BlobStore, data: bytes, sizes: list[int]) -> None:
+    sha256 = digest_of(data)
+    store.delete(sha256)
+    first, again = (store.ingest(lambda: cut(data, sizes)) for _ in range(2))
+    assert (first.sha256, first.size, first.new) == (sha256, len(data), True)
+    assert (again.sha256, again.new) == (sha256, False)
+    assert read(store, sha256) == data
+
+
+def test_an_ingest_whose_stream_breaks_keeps_nothing(store: BlobStore) -> None:
+    with pytest.raises(ConnectionResetError):
+        store.ingest(lambda: broken_stream(pattern(PART + 1)))
+    assert names(store) == []
+    assert list(store.staged()) == []
+
+
 def test_sixteen_writers_of_one_content_make_one_blob(store: BlobStore) -> None:
     data = pattern(300_000)
     sha256 = digest_of(data)

@@ -1,0 +1,155 @@
+"""The JSON shapes of records: what `--json` prints. A server answers with the same ones.
+
+A digest is written sha256:<hex>, a time in ISO 8601.
+"""
+
+from typing import Any
+
+from registry.domain.records import (
+    Adapter,
+    AliasMove,
+    BaseModel,
+    Evaluation,
+    Lineage,
+    Parent,
+    Provenance,
+    Version,
+    VersionBase,
+)
+from registry.domain.spec import AdapterSummary, ModuleSpec
+
+
+def base_of_version(base: VersionBase) -> dict[str, Any]:
+    return {"name": base.name, "fingerprint": base.fingerprint, "evidence": base.evidence.value}
+
+
+def summary_document(summary: AdapterSummary) -> dict[str, Any]:
+    return {
+        "format": summary.format,
+        "peft_type": summary.peft_type,
+        "rank": summary.rank,
+        "alpha": summary.alpha,
+        "ranks": summary.ranks,
+        "targets": list(summary.targets),
+        "variants": list(summary.variants),
+        "dtype": summary.dtype,
+        "parameters": summary.parameters,
+    }
+
+
+def version_document(version: Version, *, files: bool = False) -> dict[str, Any]:
+    """A version as it stands in lists; with its files where a single one is shown."""
+    document = {
+        "name": str(version.adapter),
+        "version": version.number,
+        "commit": version.commit,
+        "digest": f"sha256:{version.digest}",
+        "serving_name": version.serving_name,
+        "status": version.status.value,
+        "status_reason": version.status_reason,
+        "base": base_of_version(version.base),
+        **summary_document(version.summary),
+        "size": version.size,
+        "author": version.author,
+        "message": version.message,
+        "metadata": version.metadata,
+        "created_at": version.created_at.isoformat(),
+    }
+    if files:
+        document["files"] = [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in version.files]
+    return document
+
+
+def adapter_document(adapter: Adapter, newest: Version | None) -> dict[str, Any]:
+    return {
+        "name": str(adapter.name),
+        "commit": adapter.head,
+        "latest": adapter.latest,
+        "versions": adapter.versions,
+        "aliases": adapter.aliases,
+        "base": base_of_version(newest.base) if newest else None,
+        "rank": newest.summary.rank if newest else None,
+        "created_at": adapter.created_at.isoformat(),
+        "updated_at": adapter.updated_at.isoformat(),
+    }
+
+
+def module_document(module: ModuleSpec) -> dict[str, Any]:
+    return {
+        "name": module.name,
+        "kind": module.kind,
+        "rank": module.rank,
+        "alpha": module.alpha,
+        "scaling": module.scaling,
+        "in_features": module.in_features,
+        "out_features": module.out_features,
+        "dtype": module.dtype,
+        "variants": list(module.variants),
+        "base_tensor": module.base_tensor,
+    }
+
+
+def move_document(move: AliasMove) -> dict[str, Any]:
+    return {
+        "name": str(move.adapter),
+        "alias": move.alias,
+        "seq": move.seq,
+        "kind": move.kind.value,
+        "before": move.before,
+        "after": move.after,
+        "actor": move.actor,
+        "reason": move.reason,
+        "at": move.at.isoformat(),
+    }
+
+
+def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "name": str(evaluation.adapter),
+        "version": evaluation.version,
+        "dataset": evaluation.dataset,
+        "dataset_sha256": evaluation.dataset_sha256,
+        "metrics": evaluation.metrics,
+        "actor": evaluation.actor,
+        "at": evaluation.at.isoformat(),
+    }
+
+
+def base_document(base: BaseModel) -> dict[str, Any]:
+    return {
+        "fingerprint": base.fingerprint,
+        "names": list(base.names),
+        "format": base.format,
+        "model_type": base.model_type,
+        "tensors": base.tensors,
+        "parameters": base.parameters,
+        "size": base.size,
+        "quantised_of": base.quantised_of,
+        "succeeds": base.succeeds,
+        "created_at": base.created_at.isoformat(),
+    }
+
+
+def parent_document(parent: Parent) -> dict[str, Any]:
+    return {"name": str(parent.adapter), "version": parent.version, "digest": f"sha256:{parent.digest}"}
+
+
+def provenance_document(line: Provenance) -> dict[str, Any]:
+    return {
+        "commit": line.commit,
+        "actor": line.actor,
+        "at": line.at.isoformat(),
+        "recipe_digest": line.recipe_digest,
+        "recipe": line.recipe,
+        "parents": [parent_document(parent) for parent in line.parents],
+    }
+
+
+def lineage_document(lineage: Lineage) -> dict[str, Any]:
+    return {
+        "name": str(lineage.adapter),
+        "version": lineage.version,
+        "digest": f"sha256:{lineage.digest}",
+        "provenance": [provenance_document(line) for line in lineage.provenance],
+        "descendants": [parent_document(descendant) for descendant in lineage.descendants],
+    }

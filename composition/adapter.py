@@ -1,0 +1,96 @@
+"""LoadedAdapter: an adapter's deltas in memory, and which kinds of adapter can be composed at all.
+
+Whatever is not a plain low-rank delta of a linear layer is refused by name: dropping a part that we can't combine would
+give an adapter that looks right and isn't. This room knows no files and no registry.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from composition.low_rank import LowRank
+from registry.domain.errors import UnsupportedAdapter
+from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
+
+_BASE_WAS_CHANGED = (
+    "its base weights were changed when training began, so its factors are no delta of the published base"
+)
+_NOT_COMBINED = "it changes the forward pass beyond B·A, and combining that part is not implemented"
+
+# Variants whose effect is already in each module's rank and scaling.
+_FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out"})
+
+_REASONS: Mapping[str, str] = {
+    "dora": "its delta depends on the base's weights, which are needed to combine it",
+    "lora_bias": "its B factors have biases, which are not combined yet",
+    "bias": "it has trained biases, which are not combined yet",
+    "modules_to_save": "it replaces whole modules, and several replacements have no sum",
+    "embedding": "its embedding factors are stored the other way round and are not combined yet",
+    "conv": "convolution factors are not combined yet",
+    "target_parameters": "expert parameters are stored in two different orders in A and B and are not combined yet",
+    "alora": "it is active from its invocation tokens on only",
+    "qalora": "its A factors act on pooled inputs",
+    "trainable_tokens": "it replaces single embedding rows",
+    "layer_replication": "its layers are not those of the base",
+    **dict.fromkeys(("pissa", "olora", "corda", "loftq", "lora_ga"), _BASE_WAS_CHANGED),
+}
+_KINDS: Mapping[str, str] = {"parameter": "target_parameters", "saved": "modules_to_save", "tokens": "trainable_tokens"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModule:
+    """A module's delta. `base_tensor` is the base's tensor that it adapts, where that is known."""
+
+    name: str
+    base_tensor: str | None
+    delta: LowRank
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedAdapter:
+    """An adapter ready to be composed. `subject` is what errors call it: team/name@v3."""
+
+    subject: str
+    summary: AdapterSummary
+    modules: tuple[LoadedModule, ...]
+    by_key: Mapping[str, LoadedModule] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_key", _by_key(self.modules))
+
+    @property
+    def fan_in_fan_out(self) -> bool:
+        return "fan_in_fan_out" in self.summary.variants
+
+
+def check_composable(subject: str, spec: AdapterSpec) -> None:
+    """Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
+    if spec.summary.peft_type != "LORA":
+        raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA is composed so far")
+    for variant in spec.summary.variants:
+        _check_variant(subject, variant)
+    for module in spec.modules:
+        _check_module(f"{subject}, module {module.name}", module)
+
+
+def _check_module(subject: str, module: ModuleSpec) -> None:
+    if module.kind != "linear":
+        _check_variant(subject, _KINDS.get(module.kind, module.kind))
+    for variant in module.variants:
+        _check_variant(subject, variant)
+    for role in module.tensors.keys() - {"A", "B"}:
+        raise UnsupportedAdapter(subject, f"the tensor {module.tensors[role]}", _NOT_COMBINED)
+
+
+def _check_variant(subject: str, variant: str) -> None:
+    if variant not in _FOLDED:
+        raise UnsupportedAdapter(subject, variant, _REASONS.get(variant, _NOT_COMBINED))
+
+
+def _by_key(modules: tuple[LoadedModule, ...]) -> dict[str, LoadedModule]:
+    """Modules by what they adapt: the base's tensor where it is known and only one module's, else their name."""
+    shared = Counter(module.base_tensor for module in modules)
+    return {
+        module.base_tensor if module.base_tensor and shared[module.base_tensor] == 1 else module.name: module
+        for module in modules
+    }

@@ -1,0 +1,179 @@
+"""Adapters from and to files: safetensors in, canonical PEFT out.
+
+Reading is sequential and hashes what it reads; nothing is returned before the digest is right. What is written says
+everything explicitly: alpha = rank (so that PEFT's scaling is 1 in every module), rsLoRA off, initialisation flags
+cleared, each module named, ranks that differ as anchored patterns. The same composition gives the same bytes.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from composition.adapter import LoadedAdapter, LoadedModule, check_composable
+from composition.engine import ComposedModule, Composition
+from composition.low_rank import LowRank
+from registry.domain.digest import CHUNK, read_chunks
+from registry.domain.errors import DigestMismatch, InvalidAdapter, InvalidFile, Refused, UnsupportedAdapter
+from registry.domain.records import FileEntry
+from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
+from registry.formats.safetensors import read_header
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+CONFIG_NAME = "adapter_config.json"
+WEIGHTS_NAME = "adapter_model.safetensors"
+
+_DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def load_adapter(stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry) -> LoadedAdapter:
+    """Read the factors of an adapter from its safetensors file, as float32.
+
+    `file` says what the stream must be, `subject` what errors call the adapter. Beyond the tensors themselves it holds
+    one of them at a time. Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
+    """
+    check_composable(subject, spec)
+    hashing = _Hashing(stream)
+    source = io.BufferedReader(hashing, CHUNK)
+    try:
+        tensors = _read_factors(source, spec, subject=subject, file=file)
+    except Refused:
+        _drain(source)
+        hashing.verify(subject, file)  # that bytes are damaged explains more than what is wrong with them
+        raise
+    _drain(source)
+    hashing.verify(subject, file)
+    modules = tuple(_module(module, tensors, subject) for module in spec.modules)
+    return LoadedAdapter(subject, spec.summary, modules)
+
+
+class _Hashing(io.RawIOBase):
+    """A stream that knows the digest of what went through it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        view = memoryview(buffer)
+        data = self._stream.read(len(view))
+        view[: len(data)] = data
+        self._digest.update(data)
+        self._size += len(data)
+        return len(data)
+
+    def verify(self, subject: str, file: FileEntry) -> None:
+        """Compare what went through with what should have. Raises DigestMismatch."""
+        found = self._digest.hexdigest()
+        if (found, self._size) != (file.sha256, file.size):
+            raise DigestMismatch(f"{subject} {file.path}", file.sha256, file.size, found, self._size)
+
+
+def _drain(stream: BinaryIO) -> None:
+    for _ in read_chunks(stream):
+        pass
+
+
+def _read_factors(source: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry) -> dict[str, Tensor]:
+    wanted = {name for module in spec.modules for name in module.tensors.values()}
+    header = read_header(source, size=file.size, path=file.path)
+    tensors: dict[str, Tensor] = {}
+    for entry in header.tensors:
+        if entry.name not in wanted:
+            raise UnsupportedAdapter(subject, f"the tensor {entry.name!r}", "it belongs to no factor of a module")
+        tensors[entry.name] = _read_tensor(source, entry, subject=subject, path=file.path)
+    return tensors
+
+
+def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: str) -> Tensor:
+    if entry.dtype not in _DTYPES:
+        raise UnsupportedAdapter(subject, f"the dtype {entry.dtype}", f"known are {', '.join(_DTYPES)}")
+    buffer = bytearray(source.read(entry.end - entry.start))
+    if len(buffer) < entry.end - entry.start:
+        raise InvalidFile(path, f"tensor {entry.name!r}", "the file ends inside it")
+    tensor = torch.frombuffer(buffer, dtype=_DTYPES[entry.dtype]).reshape(entry.shape).to(torch.float32)
+    if not tensor.isfinite().all():
+        raise InvalidAdapter(f"{subject}, tensor {entry.name}", "it has values that are NaN or infinite")
+    return tensor
+
+
+def _module(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str) -> LoadedModule:
+    shapes = {"A": (module.rank, module.in_features), "B": (module.out_features, module.rank)}
+    for role, shape in shapes.items():
+        name = module.tensors[role]
+        if name not in tensors or tensors[name].shape != shape:
+            raise InvalidAdapter(f"{subject}, tensor {name}", f"the file has no such tensor of shape {list(shape)}")
+    delta = LowRank(tensors[module.tensors["A"]], tensors[module.tensors["B"]], module.scaling)
+    return LoadedModule(module.name, module.base_tensor, delta)
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def save_composition(composition: Composition, folder: Path) -> None:
+    """Write adapter_config.json and adapter_model.safetensors into an existing folder."""
+    config = json.dumps(peft_config(composition), indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / CONFIG_NAME).write_text(config + "\n", encoding="utf-8")
+    tensors = dict(_tensors(composition.modules))
+    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+
+
+def peft_config(composition: Composition) -> dict[str, Any]:
+    """The configuration of a composed adapter, with every key that changes what PEFT computes.
+
+    `r` is the largest rank, since engines reserve room by it; modules of another rank are named in the patterns.
+    """
+    largest = max(module.delta.rank for module in composition.modules)
+    ranks = {_pattern(module.name): module.delta.rank for module in composition.modules if module.delta.rank != largest}
+    return {
+        "alpha_pattern": ranks,
+        "base_model_name_or_path": composition.base_name,
+        "bias": "none",
+        "fan_in_fan_out": composition.fan_in_fan_out,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "layers_pattern": None,
+        "layers_to_transform": None,
+        "lora_alpha": largest,
+        "lora_dropout": 0.0,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": largest,
+        "rank_pattern": ranks,
+        "revision": composition.base_revision,
+        "target_modules": [module.name for module in composition.modules],
+        "task_type": composition.task_type,
+        "use_dora": False,
+        "use_rslora": False,
+    }
+
+
+def _pattern(name: str) -> str:
+    """A key of rank_pattern that matches this module and no other.
+
+    PEFT reads a key as `(.*\\.)?(key)$` from the beginning of a name, so an unanchored one would also match the module
+    inside another. Source: peft 0.21.2, utils/other.py, get_pattern_key.
+    """
+    return f"^{re.escape(name)}"
+
+
+def _tensors(modules: tuple[ComposedModule, ...]) -> Iterator[tuple[str, Tensor]]:
+    for module in modules:
+        yield f"base_model.model.{module.name}.lora_A.weight", module.delta.A.contiguous()
+        yield f"base_model.model.{module.name}.lora_B.weight", module.delta.B.contiguous()

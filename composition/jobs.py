@@ -1,0 +1,188 @@
+"""The compose use case: from a recipe over the registry's adapters to a published version.
+
+The only room that knows both the registry's service and the engine. Entry points set the number of threads before they
+call it: `torch.set_num_threads(1)` is both the fastest and what makes results independent of the machine's cores.
+"""
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from composition.adapter import LoadedAdapter, check_composable
+from composition.card import write_description
+from composition.engine import Composition, Progress, choose_device, compose, silent
+from composition.files import WEIGHTS_NAME, load_adapter, save_composition
+from composition.report import Report
+from registry.domain.errors import BaseConflict, FileNotInVersion
+from registry.domain.expression import format
+from registry.domain.recipe import Recipe
+from registry.domain.records import Evidence, FileEntry, Parent, Version
+from registry.domain.reference import AdapterName, Reference, Selector
+from registry.domain.spec import AdapterSpec
+from registry.service import Registry
+from registry.service.bases import BaseClaim
+from registry.service.publishing import Origin, Submission
+
+
+@dataclass(frozen=True, slots=True)
+class BlendResult:
+    """What came of a blend. `recipe` is pinned.
+
+    `version` is None after a dry run of a new recipe; `report` is None when the recipe had a version already and
+    nothing was computed. `created` says whether the version is new.
+    """
+
+    version: Version | None
+    created: bool
+    recipe: Recipe
+    report: Report | None
+
+
+def blend(
+    registry: Registry,
+    recipe: Recipe,
+    into: AdapterName,
+    *,
+    device: str = "auto",
+    aliases: tuple[str, ...] = (),
+    message: str = "",
+    metadata: Mapping[str, str] | None = None,
+    across_bases: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> BlendResult:
+    """Compose a recipe and publish the result as a version of `into`, with its lineage.
+
+    A recipe that already gave a version of `into` returns it, and moves the aliases there, without computing anything;
+    `force` computes anyway. `dry_run` computes and reports, and keeps nothing.
+    Raises what looking up, loading, composing and publishing raise, and BaseConflict for inputs of different bases.
+    """
+    choose_device(device)  # a wrong setting is said before anything is read
+    inputs = _Inputs(registry)
+    pinned = recipe.pin(inputs.resolve)
+    versions = [inputs.version(parent) for parent in pinned.inputs]
+    check_same_base(versions)
+    existing = registry.version_of_recipe(into, pinned.digest)
+    if existing and not (force or dry_run):
+        for alias in aliases:
+            registry.promote(_pin(existing), alias, reason=message or None, across_bases=across_bases)
+        return BlendResult(existing, False, pinned, None)
+    composition = compose(pinned, inputs.load(versions, progress), device=device, progress=progress)
+    if dry_run:
+        return BlendResult(existing, False, pinned, composition.report)
+    submission = Submission(
+        name=into,
+        files=(),
+        base=_claim(versions),
+        message=message or f"Blend {format(recipe)}",
+        metadata=dict(metadata or {}),
+        aliases=aliases,
+        origin=Origin(pinned.digest, pinned.document(), pinned.inputs),
+        across_bases=across_bases,
+    )
+    version, created = _publish(registry, submission, composition, asked=recipe, pinned=pinned, progress=progress)
+    return BlendResult(version, created, pinned, composition.report)
+
+
+def _publish(
+    registry: Registry,
+    submission: Submission,
+    composition: Composition,
+    *,
+    asked: Recipe,
+    pinned: Recipe,
+    progress: Progress,
+) -> tuple[Version | None, bool]:
+    with tempfile.TemporaryDirectory(prefix="adapters-blend-") as name:
+        folder = Path(name)
+        save_composition(composition, folder)
+        write_description(folder, composition, name=submission.name, asked=asked, pinned=pinned)
+        publication = registry.push_folder(folder, submission, progress=progress)
+    return publication.version, publication.created
+
+
+class _Inputs:
+    """The versions that a recipe's references mean, looked up once, and their loaded adapters."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._versions: dict[Parent, Version] = {}
+
+    def resolve(self, reference: Reference) -> Parent:
+        version = self._registry.find_version(reference)
+        parent = Parent(version.adapter, version.number, version.digest)
+        self._versions[parent] = version
+        return parent
+
+    def version(self, parent: Parent) -> Version:
+        return self._versions[parent]
+
+    def load(self, versions: Iterable[Version], progress: Progress) -> dict[str, LoadedAdapter]:
+        """Load each content once {digest: adapter}. Every kind is checked before the first byte is read."""
+        contents = {version.digest: version for version in versions}
+        specs: dict[str, AdapterSpec] = {}
+        for digest, version in contents.items():
+            specs[digest] = AdapterSpec(version.summary, self._registry.modules(version))
+            check_composable(version.reference, specs[digest])
+        loaded: dict[str, LoadedAdapter] = {}
+        for digest, version in contents.items():
+            progress("loading", len(loaded), len(contents))
+            loaded[digest] = self._load(version, specs[digest])
+        progress("loading", len(loaded), len(contents))
+        return loaded
+
+    def _load(self, version: Version, spec: AdapterSpec) -> LoadedAdapter:
+        file = _weights(version)
+        with self._registry.open_file(version, file.path) as stream:
+            return load_adapter(stream, spec, subject=version.reference, file=file)
+
+
+def _weights(version: Version) -> FileEntry:
+    for file in version.files:
+        if file.path == WEIGHTS_NAME:
+            return file
+    raise FileNotInVersion(version.reference, WEIGHTS_NAME)
+
+
+# -- bases ------------------------------------------------------------------------------------------------------------
+
+
+def check_same_base(versions: Iterable[Version]) -> None:
+    """Every version must be of one base: by fingerprint where both are known, else by a name that both declare.
+
+    Raises BaseConflict naming two versions that differ.
+    """
+    for left, right in combinations(versions, 2):
+        if not _agree(left, right):
+            raise BaseConflict(left.reference, _base_label(left), right.reference, _base_label(right))
+
+
+def _agree(left: Version, right: Version) -> bool:
+    if left.base.fingerprint and right.base.fingerprint:
+        return left.base.fingerprint == right.base.fingerprint
+    return bool(_base_names(left) & _base_names(right))
+
+
+def _base_names(version: Version) -> set[str]:
+    return {name for name in (version.base.name, version.summary.base_name) if name}
+
+
+def _base_label(version: Version) -> str:
+    if version.base.name or version.summary.base_name:
+        return version.base.name or version.summary.base_name or ""
+    return f"sha256:{version.base.fingerprint[:12]}" if version.base.fingerprint else "an unknown base"
+
+
+def _claim(versions: Iterable[Version]) -> BaseClaim | None:
+    """What the result may say of its base: as much as its weakest input. None leaves it to the configuration."""
+    bases = [version.base for version in versions]
+    if any(base.fingerprint is None or base.evidence is Evidence.DECLARED for base in bases):
+        return None
+    return BaseClaim(f"sha256:{bases[0].fingerprint}", all(base.evidence is Evidence.EXACT for base in bases))
+
+
+def _pin(version: Version) -> Reference:
+    return Reference(version.adapter, Selector.VERSION, str(version.number))

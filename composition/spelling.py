@@ -1,0 +1,65 @@
+"""One spelling for the modules of adapters that were trained inside different wrappers of one base model.
+
+A classifier's adapter says `bert.encoder.layer.0…` where the plain model's says `encoder.layer.0…`, and both mean the
+base's tensor `encoder.layer.0….weight`. A composed adapter must use one of the two throughout, or nothing loads it
+whole. The shortest wrapping wins.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from composition.adapter import LoadedAdapter, LoadedModule
+from registry.domain.errors import UnsupportedAdapter
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapping:
+    """Module names are `outer` + rest where the base's are `inner` + rest."""
+
+    outer: str
+    inner: str
+
+    def respell(self, name: str, target: "_Wrapping") -> str | None:
+        """A name of this wrapping in another one, or None if it has no place there."""
+        base = self.inner + name[len(self.outer) :]
+        if not name.startswith(self.outer) or not base.startswith(target.inner):
+            return None
+        return target.outer + base[len(target.inner) :]
+
+
+def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
+    """The name of each module {key: name} in the result. Raises UnsupportedAdapter if one can't be respelled."""
+    adapters = sorted(adapters, key=lambda adapter: adapter.subject)
+    wrappings = {adapter.subject: _wrapping(adapter.by_key) for adapter in adapters}
+    known = [wrapping for wrapping in wrappings.values() if wrapping is not None]
+    target = min(known, key=lambda wrapping: (len(wrapping.outer), wrapping.outer, wrapping.inner), default=None)
+    names: dict[str, str] = {}
+    for adapter in adapters:
+        for key, module in adapter.by_key.items():
+            name = _spelled(module.name, wrappings[adapter.subject], target)
+            if name is None or names.setdefault(key, name) != name:
+                reason = f"another input calls the same module {names.get(key, key)!r}"
+                raise UnsupportedAdapter(adapter.subject, f"the module name {module.name!r}", reason)
+    return dict(sorted(names.items(), key=lambda item: item[1]))
+
+
+def _spelled(name: str, wrapping: _Wrapping | None, target: _Wrapping | None) -> str | None:
+    if wrapping is None or target is None or wrapping == target:
+        return name
+    return wrapping.respell(name, target)
+
+
+def _wrapping(modules: Mapping[str, LoadedModule]) -> _Wrapping | None:
+    """How an adapter's names relate to the base's; None if they aren't matched, or by a table of other names."""
+    found = {_wrapping_of(module.name, module.base_tensor) for module in modules.values() if module.base_tensor}
+    return found.pop() if len(found) == 1 else None
+
+
+def _wrapping_of(name: str, base_tensor: str | None) -> _Wrapping | None:
+    outer, inner = name.split("."), (base_tensor or "").removesuffix(".weight").split(".")
+    if outer[-1] != inner[-1]:
+        return None
+    while outer and inner and outer[-1] == inner[-1]:
+        outer.pop()
+        inner.pop()
+    return _Wrapping(".".join((*outer, "")), ".".join((*inner, "")))

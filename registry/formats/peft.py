@@ -1,0 +1,128 @@
+"""PEFT LoRA adapters: what a configuration and a tensor header say, without reading a weight.
+
+Factors are checked against the rank that the configuration gives each module, and every tensor of the file is
+accounted for. What changes the forward pass beyond B·A is recorded by name in `variants`; nothing is dropped.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from math import prod
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
+from registry.domain.paths import pickled_as
+from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
+from registry.formats.json_document import JsonLimits, parse_object
+from registry.formats.peft_config import LoraSettings, read_settings
+from registry.formats.peft_modules import SHOWN_BY_TENSORS, build_modules
+from registry.formats.peft_tensors import sort_tensors
+from registry.formats.safetensors import Header, Limits, read_header
+
+NAME = "peft"
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+_FACTOR_KINDS = frozenset({"linear", "embedding", "conv", "parameter"})
+_PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_CONVERT = (
+    "loading one can run code. Where you trust it, load it with PeftModel.from_pretrained and save it again "
+    "with save_pretrained, which writes adapter_model.safetensors"
+)
+
+
+class OpenFile(Protocol):
+    """Opens a file of the adapter, or `length` bytes of it from `start`: a folder's, or a blob store's."""
+
+    def __call__(self, path: str, /, *, start: int, length: int) -> AbstractContextManager[BinaryIO]: ...
+
+
+def detect(names: Collection[str]) -> bool:
+    """Whether these files look like a PEFT adapter."""
+    return CONFIG in names
+
+
+def read(config: bytes, header: Header, *, config_path: str = CONFIG) -> AdapterSpec:
+    """Read an adapter from its configuration and its tensors' header.
+
+    Raises InvalidFile, InvalidAdapter or RankMismatch naming the key or the tensor; UnsupportedAdapter naming the kind.
+    """
+    settings = read_settings(parse_object(config, path=config_path), path=config_path)
+    modules = build_modules(sort_tensors(header.tensors, settings), settings)
+    if not any(module.kind in _FACTOR_KINDS for module in modules):
+        raise InvalidAdapter("tensors", "none of them is a LoRA factor")
+    parameters = sum(prod(tensor.shape) for tensor in header.tensors)
+    return AdapterSpec(_summary(modules, settings, parameters), modules, settings.document)
+
+
+def read_files(sizes: Mapping[str, int], open_file: OpenFile, *, limits: Limits | None = None) -> AdapterSpec:
+    """Read an adapter out of its files {path: bytes}; only the configuration and the tensors' header are read.
+
+    Raises what `read` does, and UnsupportedAdapter for weights that are pickled.
+    """
+    limits = limits or Limits()
+    if CONFIG not in sizes:
+        raise InvalidAdapter(CONFIG, "it is missing")
+    if WEIGHTS not in sizes:
+        raise _without_weights(sizes)
+    config_limit = JsonLimits().size
+    if sizes[CONFIG] > config_limit:
+        raise InvalidFile(CONFIG, "size", f"{sizes[CONFIG]} bytes of JSON; {config_limit} are allowed")
+    with open_file(CONFIG, start=0, length=sizes[CONFIG]) as stream:
+        config = stream.read()
+    size = sizes[WEIGHTS]
+    with open_file(WEIGHTS, start=0, length=min(size, _header_bytes(size, open_file, limits))) as stream:
+        header = read_header(stream, size=size, path=WEIGHTS, limits=limits)
+    return read(config, header)
+
+
+def read_folder(folder: Path) -> AdapterSpec:
+    """Read an adapter from a folder; raises what `read_files` does."""
+    sizes = {entry.name: entry.stat().st_size for entry in folder.iterdir() if entry.is_file()}
+
+    @contextmanager
+    def open_file(path: str, *, start: int, length: int) -> Iterator[BinaryIO]:
+        with (folder / path).open("rb") as stream:
+            stream.seek(start)
+            yield stream
+
+    return read_files(sizes, open_file)
+
+
+def _header_bytes(size: int, open_file: OpenFile, limits: Limits) -> int:
+    """How many bytes of the weights hold the header. Refuses a pickle under the name of safetensors."""
+    with open_file(WEIGHTS, start=0, length=min(16, size)) as stream:
+        head = stream.read(16)
+    if kind := pickled_as(head):
+        raise UnsupportedAdapter(WEIGHTS, f"weights in a {kind}", _CONVERT)
+    length: int = struct.unpack("<Q", head[:8].ljust(8, b"\0"))[0]
+    return 8 + min(length, limits.header)
+
+
+def _without_weights(names: Collection[str]) -> InvalidAdapter | UnsupportedAdapter:
+    pickled = [name for name in sorted(names) if name.endswith(_PICKLE_SUFFIXES)]
+    if pickled:
+        return UnsupportedAdapter(pickled[0], "weights in a pickle", _CONVERT)
+    return InvalidAdapter(WEIGHTS, "it is missing")
+
+
+def _summary(modules: tuple[ModuleSpec, ...], settings: LoraSettings, parameters: int) -> AdapterSummary:
+    factors = [module for module in modules if module.kind in _FACTOR_KINDS]
+    rank = max(module.rank for module in factors)
+    shown = {variant for module in modules for variant in module.variants}
+    return AdapterSummary(
+        format=NAME,
+        peft_type="LORA",
+        rank=rank,
+        alpha=settings.alpha,
+        ranks={module.name: module.rank for module in factors if module.rank != rank},
+        targets=tuple(sorted({module.name.rpartition(".")[2] for module in factors})),
+        variants=tuple(sorted(shown | settings.variants - SHOWN_BY_TENSORS)),
+        dtype=Counter(module.dtype for module in factors).most_common(1)[0][0],
+        parameters=parameters,
+        base_name=settings.base_name,
+        base_revision=settings.base_revision,
+        task_type=settings.task_type,
+    )

@@ -1,0 +1,76 @@
+"""The answer to a look-up: everything that a serving stack must check before it loads an adapter."""
+
+from typing import Any
+
+from registry.domain.errors import BaseConflict, RankTooHigh
+from registry.domain.reference import Reference
+from registry.service.aliases import base_label
+from registry.service.core import UseCases
+from registry.service.lookup import Found, find
+from registry.sql.catalog import Catalog
+
+
+class Resolution(UseCases):
+    """Resolve references for those who serve adapters."""
+
+    def resolve(self, reference: Reference, *, max_rank: int | None = None, base: str | None = None) -> dict[str, Any]:
+        """Everything about the version behind a reference, refused if the caller can't serve it.
+
+        `max_rank` is the largest rank that the caller prepared for, `base` (label or sha256:<hex>) what it serves.
+        Raises RankTooHigh, BaseConflict, and what `find` raises.
+        """
+        with self.database.reading() as catalog:
+            found = find(catalog, reference)
+            _check_rank(found, max_rank)
+            if base is not None:
+                _check_base(catalog, found, base)
+            lineage = catalog.lineage.of(found.version.adapter, found.version.number)
+        parents = [p for line in lineage.provenance for p in line.parents]
+        return _document(found) | {
+            "parents": [
+                {"name": str(p.adapter), "version": p.version, "digest": p.digest} for p in dict.fromkeys(parents)
+            ]
+        }
+
+
+def _check_rank(found: Found, max_rank: int | None) -> None:
+    rank = found.version.summary.rank
+    if max_rank is not None and rank > max_rank:
+        raise RankTooHigh(found.version.reference, rank, max_rank)
+
+
+def _check_base(catalog: Catalog, found: Found, wanted: str) -> None:
+    version, served = found.version, catalog.bases.find(wanted)
+    if served and version.base.fingerprint:
+        same = served.fingerprint == version.base.fingerprint
+    else:
+        same = (version.base.name or "").lower() == wanted.lower()
+    if not same:
+        raise BaseConflict(version.reference, base_label(version.base), "the caller", wanted)
+
+
+def _document(found: Found) -> dict[str, Any]:
+    version, alias, summary = found.version, found.alias, found.version.summary
+    return {
+        "name": str(version.adapter),
+        "version": version.number,
+        "commit": version.commit,
+        "digest": f"sha256:{version.digest}",
+        "serving_name": version.serving_name,
+        "alias": alias.name if alias else None,
+        "seq": alias.seq if alias else None,
+        "status": version.status.value,
+        "base": {
+            "name": version.base.name,
+            "fingerprint": version.base.fingerprint,
+            "evidence": version.base.evidence.value,
+        },
+        "rank": summary.rank,
+        "alpha": summary.alpha,
+        "ranks": summary.ranks,
+        "targets": list(summary.targets),
+        "dtype": summary.dtype,
+        "variants": list(summary.variants),
+        "size": version.size,
+        "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in version.files],
+    }

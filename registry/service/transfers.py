@@ -1,0 +1,180 @@
+"""Folders in and out: a push stores what is missing and publishes, a pull puts a verified folder in place at once."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.domain.digest import CHUNK, read_chunks, sha256_stream
+from registry.domain.errors import DigestMismatch, FileNotInVersion, InvalidFile, TargetTaken
+from registry.domain.records import FileEntry, Version
+from registry.service.bases import settle_base
+from registry.service.core import Progress, silent
+from registry.service.inspection import inspect_folder
+from registry.service.publishing import Publication, Publishing, Submission
+from registry.service.workfolder import Note, read_note, select_files, write_note
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Where a version lies now, and how many bytes had to move for it."""
+
+    folder: Path
+    files: int
+    bytes_moved: int
+
+
+class Transfers(Publishing):
+    """Push folders, pull versions, open single files."""
+
+    def push_folder(self, folder: Path, submission: Submission, *, progress: Progress = silent) -> Publication:
+        """Publish a folder; `submission.files` is filled in here.
+
+        The folder is checked as a whole before anything is stored. Bytes that are there already are not kept twice.
+        Raises what `select_files`, `settle_base` and `publish` raise.
+        """
+        selection = select_files(folder)
+        self._check_folder(folder, selection.kept, submission)
+        files = self._store(folder, selection.kept, progress)
+        with self.database.writing() as catalog:
+            blobs = {file.sha256: file.size for file in files}
+            catalog.blobs.register(submission.name.team, blobs.items(), at=self.clock())
+        publication = self.publish(replace(submission, files=tuple(files)))
+        return replace(publication, left_out=selection.left_out)
+
+    def _check_folder(self, folder: Path, paths: Sequence[str], submission: Submission) -> None:
+        spec = inspect_folder(folder, paths)
+        if spec is not None:
+            with self.database.reading() as catalog:
+                settle_base(catalog, spec, submission.base)
+
+    def _store(self, folder: Path, paths: Sequence[str], progress: Progress) -> list[FileEntry]:
+        sizes = {path: (folder / path).stat().st_size for path in paths}
+        total, done, files = sum(sizes.values()), 0, []
+        for path, size in sizes.items():
+            reading = _Reading(folder / path, done, total, progress)
+            stored = self.blobs.ingest(reading.chunks)
+            files.append(FileEntry(path, stored.sha256, stored.size))
+            done += size
+        return files
+
+    def open_file(self, version: Version, path: str) -> AbstractContextManager[BinaryIO]:
+        """Read one file of a version as a stream; whoever keeps it verifies it. Raises FileNotInVersion."""
+        for file in version.files:
+            if file.path == path:
+                return self.blobs.open(file.sha256)
+        raise FileNotInVersion(version.reference, path)
+
+    def pull(self, version: Version, to: Path, *, progress: Progress = silent) -> Pull:
+        """Put a version's files at `to`, each verified against its sha256, the folder as a whole at once.
+
+        A folder that an earlier pull left is brought up to date, unchanged files without moving a byte. Anything else
+        that is there already is refused (TargetTaken). Raises DigestMismatch for bytes that are not what was pushed.
+        """
+        to = to.absolute()
+        kept = _unchanged(to, version)
+        missing = [file for file in version.files if file.path not in kept]
+        if not missing and _same_note(to, version):
+            return Pull(to, len(version.files), 0)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
+        try:
+            self._fill(fresh, version, missing, progress=progress)
+            for path in kept:
+                _place(fresh, path)
+                os.link(to / path, fresh / path)
+            write_note(fresh, Note(version.reference, version.digest, version.files))
+            _swap(fresh, to)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return Pull(to, len(version.files), sum(file.size for file in missing))
+
+    def _fill(self, fresh: Path, version: Version, missing: list[FileEntry], *, progress: Progress) -> None:
+        total, done = sum(file.size for file in missing), 0
+        for file in missing:
+            _place(fresh, file.path)
+            with self.blobs.open(file.sha256) as stream, (fresh / file.path).open("xb") as target:
+                chunks = _watched(stream, "pulling", done, total=total, progress=progress)
+                _copy_verified(chunks, target, file, subject=f"{version.reference} {file.path}")
+            done += file.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A file that can be read as often as a store wants; what is shown of it begins at `done` bytes of `total`."""
+
+    path: Path
+    done: int
+    total: int
+    progress: Progress
+
+    def chunks(self) -> Iterator[bytes]:
+        with self.path.open("rb") as stream:
+            yield from _watched(stream, "storing", self.done, total=self.total, progress=self.progress)
+
+
+def _watched(stream: BinaryIO, what: str, done: int, *, total: int, progress: Progress) -> Iterator[bytes]:
+    for chunk in read_chunks(stream, CHUNK):
+        yield chunk
+        done += len(chunk)
+        progress(what, done, total)
+
+
+def _copy_verified(chunks: Iterator[bytes], target: BinaryIO, file: FileEntry, *, subject: str) -> None:
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        target.write(chunk)
+        size += len(chunk)
+    if digest.hexdigest() != file.sha256 or size != file.size:
+        raise DigestMismatch(subject, file.sha256, file.size, digest.hexdigest(), size)
+
+
+def _unchanged(to: Path, version: Version) -> frozenset[str]:
+    """Paths of the version that an earlier pull left at `to` and whose bytes are still right."""
+    if not to.exists() and not to.is_symlink():
+        return frozenset()
+    note = read_note(to) if to.is_dir() and not to.is_symlink() else None
+    if note is None:
+        if to.is_dir() and not any(to.iterdir()):
+            return frozenset()
+        raise TargetTaken(str(to))
+    return frozenset(file.path for file in version.files if _holds(to / file.path, file))
+
+
+def _holds(path: Path, file: FileEntry) -> bool:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
+        return False
+    with path.open("rb") as stream:
+        return sha256_stream(stream)[0] == file.sha256
+
+
+def _same_note(to: Path, version: Version) -> bool:
+    note = read_note(to)
+    return note is not None and note.files == version.files
+
+
+def _place(folder: Path, path: str) -> None:
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _swap(fresh: Path, to: Path) -> None:
+    """Put `fresh` where `to` is: one rename when nothing is there, else two, undone if the second fails."""
+    fresh.chmod(0o755)
+    if not to.exists():
+        fresh.rename(to)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{to.name}.old.", dir=to.parent))
+    to.rename(old / "was")
+    try:
+        fresh.rename(to)
+    except OSError as error:
+        (old / "was").rename(to)
+        raise InvalidFile(str(to), "the folder", f"could not be put in place: {error.strerror}") from error
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

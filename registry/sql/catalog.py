@@ -1,0 +1,88 @@
+"""The catalog of one transaction: nouns, each with its own file, built when first used."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sqlalchemy.engine import Connection
+
+if TYPE_CHECKING:
+    from registry.sql.adapters import Adapters
+    from registry.sql.aliases import Aliases
+    from registry.sql.bases import Bases
+    from registry.sql.blobs import Blobs
+    from registry.sql.commits import Commits
+    from registry.sql.evaluations import Evaluations
+    from registry.sql.events import Events
+    from registry.sql.lineage import Lineages
+    from registry.sql.search import Search
+    from registry.sql.versions import Versions
+
+
+class Catalog:
+    """Every query there is. Lives as long as its transaction; not for use from several threads.
+
+    Nouns are imported when first used: a look-up should not pay for tables that it doesn't read.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def adapters(self) -> "Adapters":
+        from registry.sql.adapters import Adapters  # lazy: start-up time
+
+        return Adapters(self._connection)
+
+    @cached_property
+    def commits(self) -> "Commits":
+        from registry.sql.commits import Commits  # lazy: start-up time
+
+        return Commits(self._connection)
+
+    @cached_property
+    def versions(self) -> "Versions":
+        from registry.sql.versions import Versions  # lazy: start-up time
+
+        return Versions(self._connection)
+
+    @cached_property
+    def aliases(self) -> "Aliases":
+        from registry.sql.aliases import Aliases  # lazy: start-up time
+
+        return Aliases(self._connection)
+
+    @cached_property
+    def bases(self) -> "Bases":
+        from registry.sql.bases import Bases  # lazy: start-up time
+
+        return Bases(self._connection)
+
+    @cached_property
+    def blobs(self) -> "Blobs":
+        from registry.sql.blobs import Blobs  # lazy: start-up time
+
+        return Blobs(self._connection)
+
+    @cached_property
+    def lineage(self) -> "Lineages":
+        from registry.sql.lineage import Lineages  # lazy: start-up time
+
+        return Lineages(self._connection)
+
+    @cached_property
+    def evaluations(self) -> "Evaluations":
+        from registry.sql.evaluations import Evaluations  # lazy: start-up time
+
+        return Evaluations(self._connection)
+
+    @cached_property
+    def events(self) -> "Events":
+        from registry.sql.events import Events  # lazy: start-up time
+
+        return Events(self._connection)
+
+    @cached_property
+    def search(self) -> "Search":
+        from registry.sql.search import Search  # lazy: start-up time
+
+        return Search(self._connection)

@@ -1,0 +1,75 @@
+"""Evaluations: metrics that were measured on versions."""
+
+import builtins
+from collections.abc import Sequence
+from math import isfinite
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import Connection
+
+from registry.domain.errors import WrongUsage
+from registry.domain.records import Evaluation
+from registry.domain.reference import AdapterName
+from registry.sql.adapters import Adapters
+from registry.sql.inserts import insert_all
+from registry.sql.rows import version_id
+from registry.sql.tables.evaluations import evaluation_metrics, evaluations
+
+
+class Evaluations:
+    """Queries on evaluations."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Record metrics; from now on search compares these values. Locks the adapter until the commit.
+
+        Raises AdapterNotFound, VersionNotFound, and WrongUsage for a value that is no finite number.
+        """
+        for name, value in evaluation.metrics.items():
+            if not isfinite(value):
+                raise WrongUsage(f"the metric {name} is {value}, not a finite number")
+        Adapters(self._connection).lock(evaluation.adapter)
+        row_id = version_id(self._connection, evaluation.adapter, evaluation.version)
+        row = {
+            "version_id": row_id,
+            "dataset": evaluation.dataset,
+            "dataset_sha256": evaluation.dataset_sha256,
+            "actor": evaluation.actor,
+            "at": evaluation.at,
+        }
+        result = self._connection.execute(insert(evaluations), row)
+        assert result.inserted_primary_key is not None
+        self._add_metrics(result.inserted_primary_key[0], row_id, evaluation)
+
+    def list(self, name: AdapterName, number: int) -> builtins.list[Evaluation]:
+        """Every evaluation of a version, newest first. Raises VersionNotFound."""
+        row_id = version_id(self._connection, name, number)
+        statement = select(evaluations).where(evaluations.c.version_id == row_id).order_by(evaluations.c.id.desc())
+        rows = self._connection.execute(statement).all()
+        metrics = self._metrics([row.id for row in rows])
+        return [
+            Evaluation(name, number, row.dataset, row.dataset_sha256, metrics.get(row.id, {}), row.actor, row.at)
+            for row in rows
+        ]
+
+    def _add_metrics(self, evaluation_id: int, row_id: int, evaluation: Evaluation) -> None:
+        older = update(evaluation_metrics).where(
+            evaluation_metrics.c.version_id == row_id,
+            evaluation_metrics.c.name.in_(evaluation.metrics),
+            evaluation_metrics.c.newest,
+        )
+        self._connection.execute(older.values(newest=False))
+        rows = [
+            {"evaluation_id": evaluation_id, "name": name, "version_id": row_id, "value": value, "newest": True}
+            for name, value in evaluation.metrics.items()
+        ]
+        insert_all(self._connection, evaluation_metrics, rows)
+
+    def _metrics(self, ids: Sequence[int]) -> dict[int, dict[str, float]]:
+        statement = select(evaluation_metrics).where(evaluation_metrics.c.evaluation_id.in_(ids))
+        found: dict[int, dict[str, float]] = {}
+        for row in self._connection.execute(statement.order_by(evaluation_metrics.c.name)):
+            found.setdefault(row.evaluation_id, {})[row.name] = row.value
+        return found

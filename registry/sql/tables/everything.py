@@ -1,0 +1,39 @@
+"""All tables at once, for migrations and their comparison. Look-ups import only the modules that they read."""
+
+from sqlalchemy import MetaData
+
+from registry.sql.tables import (
+    alias_moves,
+    aliases,
+    bases,
+    blobs,
+    commits,
+    evaluations,
+    events,
+    lineage,
+    names,
+    principals,
+    version_parts,
+    versions,
+)
+from registry.sql.tables.base import Row
+
+NOUNS = (
+    names,
+    principals,
+    commits,
+    blobs,
+    versions,
+    version_parts,
+    aliases,
+    alias_moves,
+    bases,
+    lineage,
+    evaluations,
+    events,
+)
+
+
+def metadata() -> MetaData:
+    """The metadata with every table in it."""
+    return Row.metadata
