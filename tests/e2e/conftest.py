@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.program import Program
-from tests.servers import ceph_endpoint, ceph_store_url, s3_endpoint, s3_store_url
-
-__all__ = ["ceph_endpoint", "ceph_store_url", "s3_endpoint", "s3_store_url"]
 
 
 @pytest.fixture(

@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-
 START = "from cli.main import run; run()"
 
 
