@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from composition.adapter import LoadedAdapter
-from composition.low_rank import LowRank, balanced, concatenate, difference, truncate
+from composition.low_rank import LowRank, balanced, concatenate, difference, is_finite, truncate
 from composition.report import ModuleReport, Report
 from composition.spelling import spellings
 from registry.domain.errors import InvalidAdapter, InvalidSetting, UnsupportedAdapter
@@ -160,7 +160,7 @@ class _Module:
             delta = balanced(delta)
             rounded = LowRank(delta.A.to(dtype), delta.B.to(dtype))
             error = difference(delta, LowRank(rounded.A.float(), rounded.B.float())).norm()
-        if not (rounded.A.isfinite().all() and rounded.B.isfinite().all()):
+        if not (is_finite(rounded.A) and is_finite(rounded.B)):
             reason = (
                 f"its factors overflow {str(dtype).removeprefix('torch.')}; choose smaller weights or another dtype"
             )

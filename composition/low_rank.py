@@ -137,6 +137,14 @@ def balanced(delta: LowRank) -> LowRank:
     return replace(delta, A=delta.A / factor[:, None], B=delta.B * factor)
 
 
+def is_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite, in one pass."""
+    if not values.numel():
+        return True
+    least, largest = values.aminmax()  # NaN wins over every number
+    return bool(least.isfinite() & largest.isfinite())
+
+
 def difference(exact: LowRank, rounded: LowRank) -> LowRank:
     """exact - rounded for factors that differ by little, written so that nothing cancels. Both have scaling 1."""
     return LowRank(torch.cat((exact.A, exact.A - rounded.A)), torch.cat((exact.B - rounded.B, rounded.B), dim=1))
