@@ -42,7 +42,7 @@ def _check_device(_context: click.Context, _parameter: click.Parameter, device: 
 @command(
     "blend",
     "adapters blend '0.7*demo/sentiment + 0.3*demo/wordnet' --into demo/both",
-    "adapters blend '-0.5*demo/wordnet + demo/sentiment' --into demo/less --rank 8 --dry-run",
+    "adapters blend '-0.5*demo/wordnet + demo/sentiment' --into demo/a --dry-run",
 )
 @click.argument("text", metavar="[EXPR]", required=False, help="as '0.7*team/a@production + 0.3*team/b'")
 @click.option("--recipe", "recipe_file", type=click.File("rb"), help="A recipe as a JSON file instead; - reads stdin.")
