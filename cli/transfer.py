@@ -77,7 +77,7 @@ def _describe_push(name: AdapterName, publication: "Publication") -> None:
     if version is None:
         say(f"committed {name}@{publication.commit}; no version: the folder holds no adapter yet")
         return
-    known = "" if publication.created else " (this content was there already; nothing new was stored)"
+    known = "" if publication.created else " (this content was there already)"
     facts(
         [
             ("pushed", f"{version.reference}{known}"),

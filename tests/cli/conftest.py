@@ -1,4 +1,4 @@
-"""The program on a real embedded registry: real adapters, a real base model, in process unless a test says otherwise."""
+"""The program on a real embedded registry, real adapters and a real base; in process, unless a test says otherwise."""
 
 import json
 import os
@@ -135,3 +135,9 @@ def spawn(*arguments: str, environment: Mapping[str, str] | None = None, **optio
 def process(desk: Path) -> Callable[..., subprocess.Popen[str]]:
     """The program as a process of its own."""
     return spawn
+
+
+@pytest.fixture
+def examples() -> Path:
+    """The folder of real adapters."""
+    return EXAMPLES
