@@ -20,7 +20,7 @@ _expect = click.option(
 _reason = click.option("--reason", help="Why; the history keeps it.")
 
 
-@command("promote", 'adapters promote demo/sentiment@v2 production --expect 2')
+@command("promote", "adapters promote demo/sentiment@v2 production --expect 2")
 @reference_argument()
 @click.argument("alias", metavar="ALIAS", help="the alias to move; it is created if there is none")
 @_expect

@@ -117,10 +117,11 @@ def _recipe(text: str | None, file: Any, *, rank: int | None, dtype: str | None)
 def _read_recipe(file: Any) -> Recipe:
     from registry.formats.json_document import parse_object  # lazy: start-up time
 
+    name = getattr(file, "name", "<stdin>")
     data = file.read(_RECIPE_LIMIT + 1)
     if len(data) > _RECIPE_LIMIT:
-        raise WrongUsage(f"{file.name} is larger than {_RECIPE_LIMIT} bytes: not a recipe")
-    return Recipe.from_document(parse_object(data, path=file.name))
+        raise WrongUsage(f"{name} is larger than {_RECIPE_LIMIT} bytes: not a recipe")
+    return Recipe.from_document(parse_object(data, path=name))
 
 
 def _document(result: "BlendResult", dry_run: bool) -> dict[str, Any]:
