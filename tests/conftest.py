@@ -15,10 +15,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from sqlalchemy.engine import URL, make_url
 
 from registry.sql.engine import Database
 from registry.sql.schema import upgrade
+
+settings.register_profile("without-deadline", deadline=None)  # a busy machine is no failure
+settings.load_profile("without-deadline")
+
+pytest_plugins = ["tests.servers"]
 
 _SERVER = "ADAPTERS_TEST_POSTGRES"
 _NUMBERS = count(1)

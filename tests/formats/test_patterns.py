@@ -11,7 +11,8 @@ from peft.utils.other import get_pattern_key
 
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.formats.patterns import PatternTable
-from registry.formats.regex import Automaton, Budget, PatternError, UnsupportedPattern, parse
+from registry.formats.regex import Automaton, Budget
+from registry.formats.regex_syntax import PatternError, UnsupportedPattern, parse
 
 # A grammar of regular patterns over a small alphabet, so that texts often match.
 ATOMS = st.sampled_from(
