@@ -66,6 +66,8 @@ def _found(database: Database, **asked: Any) -> str:
         ({"rank_max": 8}, "ba"),
         ({"rank_min": 8, "rank_max": 16}, "cb"),
         ({"rank_min": 16, "rank_max": 8}, ""),
+        ({"rank_min": 10**30}, ""),
+        ({"rank_min": -(10**30), "rank_max": 10**30}, "dcba"),
         ({"targets": ("query",)}, "dcba"),
         ({"targets": ("query", "value")}, "dba"),
         ({"targets": ("quer",)}, ""),
