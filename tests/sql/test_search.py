@@ -113,7 +113,7 @@ def test_a_base_that_becomes_known_is_found_by_its_fingerprint(database: Databas
     _fill(database)
     known = VersionBase("MiniLM-v2", INDEX.fingerprint, Evidence.STRUCTURAL)
     with database.writing() as catalog:
-        catalog.versions.set_base(NAME, 1, known, actor="ann", at=at())
+        catalog.versions.set_base(NAME, 1, known, modules=(), actor="ann", at=at())
     assert _found(database, base="MiniLM-v2") == "dba"
     assert _found(database, base="MiniLM") == "c"
 
