@@ -164,7 +164,7 @@ def report(case: Case, times: dict[str, list[float]], results: dict[str, LowRank
     for name in CONTESTANTS:
         print(
             f"  {name:10s} {1000 * medians[name]:10.2f} ms   {memory[name]:7.1f} MiB   rank {results[name].rank:3d}"
-            f"   relative error {distances[name]:.10f}   ({len(times[name])} rounds)"
+            f"   relative error {distances[name]:.7e}   ({len(times[name])} rounds)"
         )
     ratios = {
         "peft svd / truncate": medians["peft svd"] / medians["truncate"],
