@@ -16,8 +16,8 @@ Tiles = Callable[[], Iterable[Tensor]]
 """Reads (inputs, rows, columns) float32 tiles from the first to the last; the same bits each time."""
 
 _HALF = 16  # bits of a pattern that each of the two histograms tells apart
-_WIDEST = 1 << 20  # patterns of a bracket that are counted one by one
-_SAFETY = 6.0  # standard deviations on both sides of a sampled quantile
+_WIDEST = 1 << 18  # patterns of a bracket that are counted one by one
+_SAFETY = 4.5  # standard deviations on both sides of a sampled quantile
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
 _FIRST = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _SECOND = -7723592293110705685  # 0x94D049BB133111EB

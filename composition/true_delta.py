@@ -17,7 +17,7 @@ from composition.sparsify import bracket, thresholds
 
 TILE = 64  # rows of a delta that are formed at once
 ITERATIONS = 2  # of the Krylov space, beyond its start
-_SAMPLE = 1 << 14  # elements that bracket a magnitude
+_SAMPLE = 1 << 16  # elements that bracket a magnitude
 _NOISE = 1e-7  # singular values below this times the largest are rounding of float32
 
 
