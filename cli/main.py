@@ -40,6 +40,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Compose": {
         "blend": Entry("cli.compose:blend", "Compose adapters by an expression and publish the result."),
+        "convert": Entry("cli.convert:convert", "Write an adapter in another format: PEFT, kohya, diffusers or GGUF."),
     },
     "Promote and look after": {
         "promote": Entry("cli.aliases:promote", "Point an alias at a version."),
