@@ -156,8 +156,8 @@ def split_rows(layer: Layer, names: Sequence[str], rows: Sequence[int]) -> Itera
         raise InvalidAdapter(
             layer.name, f"its {layer.B.shape[0]} outputs are not the {sum(rows)} of {len(names)} parts"
         )
-    for name, part in zip(names, layer.B.split(list(rows)), strict=True):
-        yield Layer(name, layer.A, part, layer.scaling)
+    for name, count, end in zip(names, rows, accumulate(rows), strict=True):
+        yield Layer(name, layer.A, layer.B[end - count : end], layer.scaling)
 
 
 def join_rows(name: str, parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
