@@ -51,12 +51,18 @@ def _with_components(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 def _with_component(name: str) -> str:
     root = name.partition(".")[0]
     if root in diffusers.COMPONENTS:
-        return name
+        # transformers 5 has no `text_model` in its CLIP any more; files, kohya's keys and their readers still do.
+        return name.replace(".encoder.layers.", ".text_model.encoder.layers.", 1) if _is_bare_clip(name) else name
     if root not in _ROOTS:
         raise UnsupportedAdapter(
             name, "this layer", "it is of no known U-Net, transformer or text encoder of an image model"
         )
     return f"{_ROOTS[root]}.{name}"
+
+
+def _is_bare_clip(name: str) -> bool:
+    component, _, path = name.partition(".")
+    return component.startswith("text_encoder") and path.startswith("encoder.layers.")
 
 
 def write_peft(adapter: Adapter, folder: Path) -> Sequence[Layer]:

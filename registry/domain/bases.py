@@ -19,8 +19,6 @@ from registry.domain.spec import AdapterSpec, ModuleSpec
 
 # Kinds whose tensors may be absent from the base: heads that were added, biases of such heads.
 _OPTIONAL_KINDS = frozenset({"saved", "bias", "tokens"})
-# Kinds whose factors may have a convolution's kernel folded into their inputs.
-_FOLDED_KINDS = frozenset({"loha", "lokr"})
 # Heads that share their weight with the embeddings, so that checkpoints leave them out.
 _TIED_HEADS = frozenset({"lm_head", "embed_out", "output"})
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "shared.weight")
@@ -204,8 +202,6 @@ def _fit(module: ModuleSpec, tensor: BaseTensor, index: BaseIndex) -> _Hit | Non
         return _Hit(tensor)
     if module.kind == "linear":
         return _fit_linear(module, tensor, index)
-    if module.kind in _FOLDED_KINDS and len(shape) > 1 and (shape[0], prod(shape[1:])) == (wanted[0], prod(wanted[1:])):
-        return _Hit(tensor)
     if module.kind == "parameter" and _fits_parameter(wanted, tensor):
         return _Hit(tensor)
     if module.kind == "tokens" and len(shape) == 2 and shape[1] == wanted[-1] and shape[0] >= wanted[0]:

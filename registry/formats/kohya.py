@@ -9,11 +9,13 @@ the tensors, never from it.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import prod
 
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
 from registry.formats import lycoris
-from registry.formats.kohya_names import PREFIXES, canonical_name
+from registry.formats.kohya_names import PREFIXES, canonical_name, is_stability, kernel_of
 from registry.formats.layers import Layer, build_lora, printable, summarise
 from registry.formats.safetensors import Header
 
@@ -44,7 +46,9 @@ def read(header: Header, scalars: Mapping[str, float]) -> AdapterSpec:
     layers: dict[str, Layer] = {}
     for tensor in header.tensors:
         _place(tensor, layers)
-    modules = tuple(sorted((_build(layer, scalars) for layer in layers.values()), key=lambda module: module.name))
+    is_sdxl = any(is_stability(tensor.name.partition(".")[0]) for tensor in header.tensors)
+    built = (_unfolded(_build(layer, scalars), is_sdxl=is_sdxl) for layer in layers.values())
+    modules = tuple(sorted(built, key=lambda module: module.name))
     name = LYCORIS if any(module.kind in {"loha", "lokr"} for module in modules) else NAME
     base = printable(header.metadata, *_BASE_KEYS)
     return AdapterSpec(summarise(modules, header.tensors, format=name, base_name=base), modules, dict(header.metadata))
@@ -71,3 +75,13 @@ def _build(layer: Layer, scalars: Mapping[str, float]) -> ModuleSpec:
     if lycoris.is_lycoris(layer):
         return lycoris.build_lycoris(layer, alpha)
     return build_lora(layer, alpha)
+
+
+def _unfolded(module: ModuleSpec, *, is_sdxl: bool) -> ModuleSpec:
+    """A LoHa or LoKr whose factors have a kernel folded into their inputs, with the shape that the base has."""
+    kernel = kernel_of(module.name, is_sdxl=is_sdxl) if module.kind in {"loha", "lokr"} else ()
+    inputs, rest = divmod(module.in_features, prod(kernel))
+    if not kernel or rest:
+        return module
+    shape = (module.out_features, inputs, *kernel)
+    return replace(module, in_features=inputs, base_shape=shape, variants=tuple(sorted({*module.variants, "conv"})))

@@ -98,6 +98,17 @@ def is_stability(flat: str) -> bool:
     return bool(path) and path is not None and path[0] in _STABILITY_ROOTS
 
 
+def kernel_of(name: str, *, is_sdxl: bool) -> tuple[int, ...]:
+    """The kernel of a U-Net's layer, or () for a linear one: its projections around attention are that in SDXL."""
+    last = name.rpartition(".")[2]
+    if not name.startswith("unet."):
+        return ()
+    if last in {"conv", "conv1", "conv2", "conv_in", "conv_out"}:
+        return (3, 3)
+    pointwise = {"conv_shortcut"} if is_sdxl else {"conv_shortcut", "proj_in", "proj_out"}
+    return (1, 1) if last in pointwise else ()
+
+
 def _split(words: Sequence[str]) -> list[str] | None:
     """Put a path's components together again; None where a word is none that we know."""
     path: list[str] = []

@@ -31,9 +31,9 @@ def test_the_shape_that_is_adapted_is_the_bases(algorithm: str) -> None:
     shapes = {
         name: tensor.shape for name, tensor in load_file(GOLDEN / f"lycoris-{algorithm}.deltas.safetensors").items()
     }
-    for module in spec.modules:
-        shape = shapes[f"{module.name}.weight"]
-        assert (module.out_features, module.in_features) in {(shape[0], shape[1:].numel()), tuple(shape[:2])}
+    assert {module.name: module.base_shape for module in spec.modules} == {
+        name.removesuffix(".weight"): shape for name, shape in shapes.items()
+    }
 
 
 def ones(**shapes: tuple[int, ...]) -> dict[str, torch.Tensor]:
@@ -67,4 +67,4 @@ def test_a_whole_lokr_has_no_rank_and_ignores_its_alpha(tmp_path: Path) -> None:
     tensors = {**ones(lokr_w1=(2, 2), lokr_w2=(4, 3)), f"{LAYER}.alpha": torch.tensor(9.0)}
     save_file(tensors, tmp_path / "a.safetensors")
     (module,) = read_path(tmp_path / "a.safetensors").spec.modules
-    assert (module.rank, module.scaling, module.base_shape) == (0, 1.0, (8, 6))
+    assert (module.rank, module.scaling, module.base_shape) == (0, 1.0, (8, 6, 1, 1))

@@ -90,13 +90,13 @@ def lycoris_file(algorithm: str, **options: object) -> None:
     LycorisNetwork.apply_preset({"target_module": ["Transformer2DModel", "ResnetBlock2D"]})
     LycorisNetwork.LORA_PREFIX = "lora_unet"
     network = create_lycoris(model, 1.0, linear_dim=2, linear_alpha=3, algo=algorithm, **options)
-    randomise(network.named_parameters())
     wanted = ("attn1_to_q", "proj_in", "0_conv1", "ff_net_2")
     state, deltas = {}, {}
     names = {"lora_unet_" + name.replace(".", "_"): name for name, _ in model.named_modules()}
     for layer in network.loras:
         if not layer.lora_name.endswith(wanted) or "_up_blocks" in layer.lora_name:
             continue
+        randomise(layer.named_parameters())
         state |= {f"{layer.lora_name}.{key}": value.detach().contiguous() for key, value in layer.state_dict().items()}
         weight = layer.get_weight(layer.shape) if hasattr(layer, "get_weight") else layer.get_diff_weight()[0]
         deltas[f"unet.{names[layer.lora_name]}.weight"] = weight.detach().float().contiguous()
