@@ -22,7 +22,17 @@ from registry.sql.catalog import Catalog
 START = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 NAME = AdapterName("demo", "sentiment")
 MODULE = ModuleSpec(
-    "layer.0.query", "linear", 8, 16.0, 2.0, 384, 384, "F32", ("rank_pattern",), {"A": "a", "B": "b"}, "encoder.query"
+    "layer.0.query",
+    "linear",
+    8,
+    16.0,
+    2.0,
+    384,
+    384,
+    "F32",
+    ("rank_pattern",),
+    {"A": "a", "B": "b"},
+    base_tensor="encoder.query",
 )
 
 
@@ -89,14 +99,13 @@ def publish(catalog: Catalog, content: str, name: AdapterName = NAME, **changes:
     entries = files(content)
     catalog.blobs.register(name.team, [(entry.sha256, entry.size) for entry in entries], at=new.created_at)
     added = catalog.versions.add(new, (MODULE,))
-    commit_version(catalog, added, stored)
+    commit_version(catalog, added, stored, content=content)
     return added
 
 
-def commit_version(catalog: Catalog, added: Version, name: AdapterName = NAME) -> Commit:
+def commit_version(catalog: Catalog, added: Version, name: AdapterName = NAME, *, content: str = "one") -> Commit:
     """The commit of a version that was just added."""
     head = catalog.commits.head(name)
-    content = added.message.removeprefix("train on ")
     commit = Commit(
         id=added.commit,
         adapter=name,
