@@ -23,8 +23,8 @@ _TARGETS = ("peft", "kohya", "diffusers", "gguf")
 
 @command(
     "convert",
-    "adapters convert ./style.safetensors ./style-peft --to peft",
-    "adapters convert demo/gloss@production ./gloss.gguf --to gguf --base ./SmolLM2",
+    "adapters convert ./style.safetensors ./style --to peft",
+    "adapters convert ./gloss ./gloss.gguf --to gguf --base SmolLM2.gguf",
 )
 @click.argument("source", metavar="PATH|REF", help="a folder or file, or a reference; a path that exists wins")
 @click.argument(
