@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Publish and fetch": {
-        "push": Entry("cli.transfer:push", "Publish a folder as the next version of an adapter."),
+        "push": Entry("cli.transfer:push", "Publish a folder or a file as the next version of an adapter."),
         "pull": Entry("cli.transfer:pull", "Fetch a version into a folder, every byte verified."),
     },
     "Look": {
@@ -41,6 +41,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Compose": {
         "blend": Entry("cli.compose:blend", "Compose adapters by an expression and publish the result."),
+        "convert": Entry("cli.convert:convert", "Write an adapter in another format, its effect unchanged."),
     },
     "Promote and look after": {
         "promote": Entry("cli.aliases:promote", "Point an alias at a version."),
