@@ -86,9 +86,9 @@ def _place(module: ModuleSpec, tensor: StoredTensor, base: str) -> Place:
     if leaf in _TIED_HEADS and leaf not in tensor.name.split("."):
         reason = f"{module.name} shares it with the embeddings, which would change too"
         raise UnsupportedAdapter(base, f"the tensor {label(tensor)}", reason)
-    transposed = "fan_in_fan_out" in module.variants
-    shape = module.base_shape[::-1] if transposed else module.base_shape
-    if (row_count(tensor), row_width(tensor)) != shape:
+    found = (row_count(tensor), row_width(tensor))
+    transposed = "fan_in_fan_out" in module.variants and found == module.base_shape[::-1]
+    if found != (module.base_shape[::-1] if transposed else module.base_shape):
         reason = f"{module.name} is only a part of it, and merging into parts is not implemented"
         raise UnsupportedAdapter(base, f"the tensor {label(tensor)} of shape {list(tensor.shape)}", reason)
     return Place(module.name, tensor, transposed)
