@@ -372,6 +372,12 @@ def _write_manifest(plan: Plan, merged: Merged, files: list[dict[str, Any]]) -> 
     _write_json(plan.partial / MANIFEST, document)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a merged folder says of itself. Raises InvalidFile."""
+    path = folder / MANIFEST
+    return parse_object(path.read_bytes(), path=str(path), limits=_LIMITS)
+
+
 def _put_in_place(plan: Plan) -> None:
     """Turn the finished folder into the output."""
     _sync_folder(plan.partial)
