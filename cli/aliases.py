@@ -20,7 +20,7 @@ _expect = click.option(
 _reason = click.option("--reason", help="Why; the history keeps it.")
 
 
-@command("promote", 'adapters promote demo/sentiment@v2 production --expect 1 --reason "better on hold-out"')
+@command("promote", "adapters promote demo/sentiment@v2 production --expect 2")
 @reference_argument()
 @click.argument("alias", metavar="ALIAS", help="the alias to move; it is created if there is none")
 @_expect
@@ -38,7 +38,7 @@ def promote(
     out.answer(move_document(move), lambda: _describe(move))
 
 
-@command("rollback", 'adapters rollback demo/sentiment production --reason "v2 is worse on live traffic"')
+@command("rollback", 'adapters rollback demo/sentiment production --reason "worse on live traffic"')
 @name_argument()
 @click.argument("alias", metavar="ALIAS", help="the alias to move back")
 @click.option("--to", metavar="REF", type=REFERENCE, help="Go back to this earlier target instead of the last one.")

@@ -77,12 +77,12 @@ def _table(known: Sequence[BaseModel]) -> None:
         [
             " ".join(model.names),
             short_digest(model.fingerprint),
-            f"{model.format} {model.model_type or ''}",
+            model.model_type or model.format,
             human_size(model.size),
         ]
         for model in known
     ]
-    table(["base", "fingerprint", "format", "size"], rows, numbers=["size"])
+    table(["base", "fingerprint", "type", "size"], rows, numbers=["size"])
 
 
 @base.command("show", examples=["adapters base show sentence-transformers/all-MiniLM-L6-v2"])

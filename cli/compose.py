@@ -42,7 +42,7 @@ def _check_device(_context: click.Context, _parameter: click.Parameter, device: 
 @command(
     "blend",
     "adapters blend '0.7*demo/sentiment + 0.3*demo/wordnet' --into demo/both",
-    "adapters blend '-0.5*demo/wordnet + demo/sentiment' --into demo/less --rank 8 --dry-run",
+    "adapters blend '-0.5*demo/wordnet + demo/sentiment' --into demo/a --dry-run",
 )
 @click.argument("text", metavar="[EXPR]", required=False, help="as '0.7*team/a@production + 0.3*team/b'")
 @click.option("--recipe", "recipe_file", type=click.File("rb"), help="A recipe as a JSON file instead; - reads stdin.")
@@ -117,10 +117,11 @@ def _recipe(text: str | None, file: Any, *, rank: int | None, dtype: str | None)
 def _read_recipe(file: Any) -> Recipe:
     from registry.formats.json_document import parse_object  # lazy: start-up time
 
+    name = getattr(file, "name", "<stdin>")
     data = file.read(_RECIPE_LIMIT + 1)
     if len(data) > _RECIPE_LIMIT:
-        raise WrongUsage(f"{file.name} is larger than {_RECIPE_LIMIT} bytes: not a recipe")
-    return Recipe.from_document(parse_object(data, path=file.name))
+        raise WrongUsage(f"{name} is larger than {_RECIPE_LIMIT} bytes: not a recipe")
+    return Recipe.from_document(parse_object(data, path=name))
 
 
 def _document(result: "BlendResult", dry_run: bool) -> dict[str, Any]:

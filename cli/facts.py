@@ -34,8 +34,8 @@ def base_cell(base: VersionBase) -> str:
 def warn_if_declared(base: VersionBase) -> None:
     """Say that a base was never checked, and how to have it checked."""
     if base.evidence is Evidence.DECLARED:
-        label = f"the base {base.name} is" if base.name else "no base is named; there is"
-        warn(f"{label} only a name: `adapters base add` it and push again to have the adapter checked")
+        what = f"the base {base.name} is only a name" if base.name else "no base is named"
+        warn(f"{what}: `adapters base add` it, then push again to have it checked")
 
 
 def model_label(base: BaseModel) -> str:

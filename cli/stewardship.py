@@ -26,7 +26,7 @@ def evaluation() -> None:
     """Record and list what was measured of versions."""
 
 
-@evaluation.command("add", examples=["adapters eval add demo/sentiment@v1 accuracy=0.842 loss=0.41 --dataset sst2-dev"])
+@evaluation.command("add", examples=["adapters eval add demo/sentiment@v1 accuracy=0.842 loss=0.41 --dataset sst2"])
 @reference_argument()
 @click.argument("metrics", metavar="NAME=VALUE", type=ASSIGNMENT, nargs=-1, required=True, help="what was measured")
 @click.option("--dataset", help="What it was measured on.")

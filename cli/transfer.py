@@ -77,7 +77,7 @@ def _describe_push(name: AdapterName, publication: "Publication") -> None:
     if version is None:
         say(f"committed {name}@{publication.commit}; no version: the folder holds no adapter yet")
         return
-    known = "" if publication.created else " (this content was there already; nothing new was stored)"
+    known = "" if publication.created else " (this content was there already)"
     facts(
         [
             ("pushed", f"{version.reference}{known}"),
@@ -87,6 +87,8 @@ def _describe_push(name: AdapterName, publication: "Publication") -> None:
             *(("alias", f"{move.alias} → v{move.after} (seq {move.seq})") for move in publication.moves),
         ]
     )
+    if publication.left_out:
+        say(f"left out, as nobody serves them: {', '.join(publication.left_out)}")
     warn_if_declared(version.base)
     next_step(_after_push(version, publication))
 
@@ -108,7 +110,8 @@ def pull(out: Output, reference: Reference, to: Path | None) -> None:
     """
     with opened() as registry, out.progress() as progress:
         version = registry.find_version(reference)
-        pulled = registry.pull(version, to or Path(version.adapter.name), progress=progress)
+        folder = to or Path(version.adapter.name)
+        pulled = registry.pull(version, folder, progress=progress)
     document = {
         "name": str(version.adapter),
         "version": version.number,
@@ -117,18 +120,18 @@ def pull(out: Output, reference: Reference, to: Path | None) -> None:
         "files": pulled.files,
         "bytes_moved": pulled.bytes_moved,
     }
-    out.answer(document, lambda: _describe_pull(version, pulled))
+    out.answer(document, lambda: _describe_pull(version, pulled, folder))
 
 
-def _describe_pull(version: Version, pulled: "Pull") -> None:
+def _describe_pull(version: Version, pulled: "Pull", folder: Path) -> None:
     moved = f"{human_size(pulled.bytes_moved)} moved" if pulled.bytes_moved else "0 bytes moved: all was there"
     facts(
         [
             ("pulled", version.reference),
-            ("folder", str(pulled.folder)),
+            ("folder", str(folder)),
             ("files", f"{count(pulled.files, 'file')} verified, {moved}"),
             ("base", base_text(version.base)),
         ]
     )
     warn_if_declared(version.base)
-    next_step(f'PeftModel.from_pretrained(base, "{pulled.folder}")')
+    next_step(f'PeftModel.from_pretrained(base, "{folder}")')

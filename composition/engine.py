@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from composition.adapter import LoadedAdapter
-from composition.low_rank import LowRank, balanced, concatenate, difference, truncate
+from composition.low_rank import LowRank, balanced, concatenate, difference, is_finite, truncate
 from composition.report import ModuleReport, Report
 from composition.spelling import spellings
-from registry.domain.errors import InvalidAdapter, InvalidSetting, UnsupportedAdapter
+from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
 from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
@@ -59,9 +59,11 @@ def compose(
 ) -> Composition:
     """Compute a pinned recipe over inputs {content digest: adapter}.
 
-    Raises UnsupportedAdapter for inputs that don't go together and for a result that is zero, InvalidAdapter for
-    numbers that don't fit the dtype.
+    Raises InvalidRecipe if it is not pinned, UnsupportedAdapter for inputs that don't go together and for a result that
+    is zero, InvalidAdapter for numbers that don't fit the dtype.
     """
+    if not recipe.is_pinned:
+        raise InvalidRecipe("root", "only a pinned recipe can be composed")
     target = choose_device(device)
     root = canonical(recipe.root)
     used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
@@ -145,7 +147,13 @@ class _Module:
         weighted = zip(node.weights, children, strict=True)
         terms = [child.scaled(weight) for weight, child in weighted if child is not None]
         self._check_shapes(terms)
-        return concatenate(terms) if terms else None
+        return self._in_range(concatenate(terms).folded(), "float32") if terms else None
+
+    def _in_range(self, delta: LowRank, dtype: str) -> LowRank:
+        if not (is_finite(delta.A) and is_finite(delta.B)):
+            reason = f"its factors overflow {dtype}; choose smaller weights or another dtype"
+            raise InvalidAdapter(f"module {self.name}", reason)
+        return delta
 
     def _check_shapes(self, terms: list[LowRank]) -> None:
         shapes = sorted({term.shape for term in terms})
@@ -155,17 +163,11 @@ class _Module:
 
     def _rounded(self, delta: LowRank, dtype: torch.dtype) -> tuple[LowRank, float]:
         """The delta in the dtype that is stored, and the norm of what that changed."""
-        rounded, error = delta, 0.0
-        if dtype != delta.A.dtype:
-            delta = balanced(delta)
-            rounded = LowRank(delta.A.to(dtype), delta.B.to(dtype))
-            error = difference(delta, LowRank(rounded.A.float(), rounded.B.float())).norm()
-        if not (rounded.A.isfinite().all() and rounded.B.isfinite().all()):
-            reason = (
-                f"its factors overflow {str(dtype).removeprefix('torch.')}; choose smaller weights or another dtype"
-            )
-            raise InvalidAdapter(f"module {self.name}", reason)
-        return rounded, error
+        if dtype == delta.A.dtype:
+            return self._in_range(delta, "float32"), 0.0
+        delta = balanced(delta)
+        rounded = self._in_range(LowRank(delta.A.to(dtype), delta.B.to(dtype)), str(dtype).removeprefix("torch."))
+        return rounded, difference(delta, LowRank(rounded.A.float(), rounded.B.float())).norm()
 
 
 def _kept(child: LowRank | None, node: Call) -> LowRank | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from composition.adapter import LoadedAdapter, LoadedModule, check_composable
 from composition.engine import ComposedModule, Composition
-from composition.low_rank import LowRank
+from composition.low_rank import LowRank, is_finite
 from registry.domain.digest import CHUNK, read_chunks
 from registry.domain.errors import DigestMismatch, InvalidAdapter, InvalidFile, Refused, UnsupportedAdapter
 from registry.domain.records import FileEntry
@@ -108,7 +108,7 @@ def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: st
     if len(buffer) < entry.end - entry.start:
         raise InvalidFile(path, f"tensor {entry.name!r}", "the file ends inside it")
     tensor = torch.frombuffer(buffer, dtype=_DTYPES[entry.dtype]).reshape(entry.shape).to(torch.float32)
-    if not tensor.isfinite().all():
+    if not is_finite(tensor):
         raise InvalidAdapter(f"{subject}, tensor {entry.name}", "it has values that are NaN or infinite")
     return tensor
 

@@ -6,7 +6,7 @@ call it: `torch.set_num_threads(1)` is both the fastest and what makes results i
 
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -73,6 +73,7 @@ def blend(
     composition = compose(pinned, inputs.load(versions, progress), device=device, progress=progress)
     if dry_run:
         return BlendResult(existing, False, pinned, composition.report)
+    composition = replace(composition, base_name=composition.base_name or _base_name(versions))
     submission = Submission(
         name=into,
         files=(),
@@ -174,6 +175,11 @@ def _base_label(version: Version) -> str:
     if version.base.name or version.summary.base_name:
         return version.base.name or version.summary.base_name or ""
     return f"sha256:{version.base.fingerprint[:12]}" if version.base.fingerprint else "an unknown base"
+
+
+def _base_name(versions: Iterable[Version]) -> str | None:
+    """A label of the base, for a result none of whose inputs' configurations names it."""
+    return next((version.base.name for version in versions if version.base.name), None)
 
 
 def _claim(versions: Iterable[Version]) -> BaseClaim | None:

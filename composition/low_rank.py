@@ -18,6 +18,7 @@ from torch import Tensor
 
 BLOCK = 256  # rows of a factor that are turned into float64 at once
 CUT_OFF = 1e-13  # eigenvalues of a Gram matrix below this times the largest are zero to it
+_WIDE = 32  # binary orders of magnitude that one factor takes alone
 _UNIT = torch.finfo(torch.float64).eps
 
 
@@ -59,8 +60,15 @@ class LowRank:
         return concatenate((self, -other))
 
     def folded(self) -> "LowRank":
-        """The same delta with scaling 1: B takes the factor, rounded once. Unchanged if the scaling is 1."""
-        return self if self.scaling == 1.0 else LowRank(self.A, _times(self.B, self.scaling))
+        """The same delta with scaling 1: B takes the factor, rounded once. Unchanged if the scaling is 1.
+
+        Of a very large or small factor A takes a power of two, so that neither side leaves its dtype's range early.
+        """
+        if self.scaling == 1.0:
+            return self
+        exponent = math.frexp(self.scaling)[1]
+        share = 2.0 ** (exponent // 2) if abs(exponent) > _WIDE else 1.0
+        return LowRank(_times(self.A, share), _times(self.B, self.scaling / share))
 
     def to(self, device: torch.device) -> "LowRank":
         return LowRank(self.A.to(device), self.B.to(device), self.scaling)
@@ -73,12 +81,14 @@ class LowRank:
         """The Frobenius norm, exact to float64 also when factors cancel."""
         if self.rank == 0:
             return 0.0
+        if self.rank > min(self.shape):
+            return float(torch.linalg.matrix_norm(_householder(self).matrix))
         gram_b, gram_a = _gram(self.B), _gram(self.A.T)
         square = float((gram_b * gram_a).sum())
         parts = float((gram_b.diagonal().sqrt() * gram_a.diagonal().sqrt()).sum())
         if square > 1e-6 * parts**2:
             return abs(self.scaling) * math.sqrt(square)
-        return abs(self.scaling) * float(torch.linalg.matrix_norm(_householder(self).matrix))
+        return float(torch.linalg.matrix_norm(_householder(self).matrix))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +147,14 @@ def balanced(delta: LowRank) -> LowRank:
     return replace(delta, A=delta.A / factor[:, None], B=delta.B * factor)
 
 
+def is_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite, in one pass."""
+    if not values.numel():
+        return True
+    least, largest = values.aminmax()  # NaN wins over every number
+    return bool(least.isfinite() & largest.isfinite())
+
+
 def difference(exact: LowRank, rounded: LowRank) -> LowRank:
     """exact - rounded for factors that differ by little, written so that nothing cancels. Both have scaling 1."""
     return LowRank(torch.cat((exact.A, exact.A - rounded.A)), torch.cat((exact.B - rounded.B, rounded.B), dim=1))
@@ -164,8 +182,9 @@ class _Core:
 
 
 def _core(delta: LowRank) -> _Core:
-    """The core through Gram matrices, or through QR where those would lose more than float32 resolves."""
-    return _gram_core(delta) or _householder(delta)
+    """The core through Gram matrices, or through QR where those lose more than float32 resolves, or are larger."""
+    core = _gram_core(delta) if delta.rank <= min(delta.shape) else None
+    return core or _householder(delta)
 
 
 def _gram_core(delta: LowRank) -> _Core | None:
@@ -238,6 +257,6 @@ def _length(values: Tensor) -> float:
 
 
 def _times(factor: Tensor, scalar: float) -> Tensor:
-    if math.log2(abs(scalar) or 1.0).is_integer():
-        return factor * scalar  # a power of two rounds nothing
+    if scalar == 1.0:
+        return factor
     return torch.cat([(block.double() * scalar).to(factor.dtype) for block in torch.split(factor, BLOCK)])

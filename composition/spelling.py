@@ -5,7 +5,7 @@ base's tensor `encoder.layer.0….weight`. A composed adapter must use one of th
 whole. The shortest wrapping wins.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from composition.adapter import LoadedAdapter, LoadedModule
@@ -33,6 +33,7 @@ def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
     wrappings = {adapter.subject: _wrapping(adapter.by_key) for adapter in adapters}
     known = [wrapping for wrapping in wrappings.values() if wrapping is not None]
     target = min(known, key=lambda wrapping: (len(wrapping.outer), wrapping.outer, wrapping.inner), default=None)
+    _refuse_lookalikes(adapters)
     names: dict[str, str] = {}
     for adapter in adapters:
         for key, module in adapter.by_key.items():
@@ -41,6 +42,31 @@ def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
                 reason = f"another input calls the same module {names.get(key, key)!r}"
                 raise UnsupportedAdapter(adapter.subject, f"the module name {module.name!r}", reason)
     return dict(sorted(names.items(), key=lambda item: item[1]))
+
+
+def _refuse_lookalikes(adapters: Iterable[LoadedAdapter]) -> None:
+    """Without a base to match, `bert.encoder.0` of one input and `encoder.0` of another can't be told to be the same.
+
+    Combining them as two modules would give a file that nothing loads whole, so it is refused.
+    """
+    unmatched = {
+        adapter.subject: {module.name for module in adapter.modules if module.base_tensor is None}
+        for adapter in adapters
+    }
+    everywhere = frozenset[str]().union(*unmatched.values())
+    for subject, own in unmatched.items():
+        others = everywhere - own
+        for name in sorted(own):
+            shorter = next((suffix for suffix in _suffixes(name) if suffix in others), None)
+            if shorter and any(shorter in names and name not in names for names in unmatched.values()):
+                reason = f"another input has {shorter!r}, which may be the same module; register the base to tell"
+                raise UnsupportedAdapter(subject, f"the module name {name!r}", reason)
+
+
+def _suffixes(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
 
 
 def _spelled(name: str, wrapping: _Wrapping | None, target: _Wrapping | None) -> str | None:

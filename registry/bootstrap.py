@@ -15,9 +15,14 @@ def open_registry(environment: Mapping[str, str]) -> Registry:
     Raises InvalidSetting, SchemaMismatch, DatabaseFailure.
     """
     settings = Settings.from_environment(environment)
+    store = open_store(settings.blobs_url)
     database = Database(settings.database_url)
-    ensure_schema(database, migrate=settings.embedded)
-    return Registry(database, open_store(settings.blobs_url))
+    try:
+        ensure_schema(database, migrate=settings.embedded)
+    except BaseException:
+        database.close()
+        raise
+    return Registry(database, store)
 
 
 def migrate_registry(environment: Mapping[str, str]) -> tuple[str | None, str | None]:

@@ -1,5 +1,6 @@
 """Servers that tests talk to over HTTP, as fixtures for any room's conftest to import."""
 
+import logging
 import os
 import uuid
 from functools import cache
@@ -15,6 +16,7 @@ CEPH = "ADAPTERS_TEST_S3_ENDPOINT"
 @cache
 def moto_endpoint() -> str:
     """Start a fast local S3 on a free port, once a process; it ends with the process."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request buries what failed
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -40,6 +40,7 @@ TABLES = (
     "lineage_edges",
     "evaluations",
     "evaluation_metrics",
+    "version_metrics",
     "events",
     "event_counter",
 )
@@ -374,28 +375,19 @@ def _create_lineage() -> None:
         "evaluation_metrics",
         sa.Column("evaluation_id", ROW_ID, nullable=False),
         sa.Column("name", KEY, nullable=False),
-        sa.Column("version_id", ROW_ID, nullable=False),
         sa.Column("value", sa.Double(), nullable=False),
-        sa.Column("newest", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["evaluation_id"], ["evaluations.id"], name="fk_evaluation_metrics_evaluation_id"),
-        sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name="fk_evaluation_metrics_version_id"),
         sa.PrimaryKeyConstraint("evaluation_id", "name", name="pk_evaluation_metrics"),
     )
-    op.create_index(
-        "ix_evaluation_metrics_newest_value",
-        "evaluation_metrics",
-        ["name", "value", "version_id"],
-        sqlite_where=sa.text("newest"),
-        postgresql_where=sa.text("newest"),
+    op.create_table(
+        "version_metrics",
+        sa.Column("version_id", ROW_ID, nullable=False),
+        sa.Column("name", KEY, nullable=False),
+        sa.Column("value", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name="fk_version_metrics_version_id"),
+        sa.PrimaryKeyConstraint("version_id", "name", name="pk_version_metrics"),
     )
-    op.create_index(
-        "uq_evaluation_metrics_newest",
-        "evaluation_metrics",
-        ["version_id", "name"],
-        unique=True,
-        sqlite_where=sa.text("newest"),
-        postgresql_where=sa.text("newest"),
-    )
+    op.create_index("ix_version_metrics_name_value_version_id", "version_metrics", ["name", "value", "version_id"])
 
 
 def _create_events() -> None:

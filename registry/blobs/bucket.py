@@ -1,12 +1,11 @@
 """One S3 bucket through boto3: single requests, their retries, and their errors in our words.
 
 Knows keys, not blobs. Checksum headers and ETags say nothing here: servers leave them empty, or accept wrong ones.
-An error names the operation, the key and S3's code, never a URL, a header or a credential.
 """
 
 import io
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -16,18 +15,10 @@ import boto3
 import botocore.loaders
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ReadTimeoutError,
-)
+from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
-from urllib3.exceptions import HTTPError
 
+from registry.blobs.s3_errors import ABSENT, BROKEN_STREAM, OUTSIDE, code_of, s3_errors
 from registry.domain.errors import StorageFailure
 
 if TYPE_CHECKING:
@@ -39,27 +30,6 @@ READ_TIMEOUT = 60  # seconds without a byte
 ATTEMPTS = 5
 CONNECTIONS = 16
 PAGE = 1000  # of a list; S3 gives no more at once
-BROKEN_STREAM = (BotoCoreError, HTTPError, OSError)
-ABSENT = ("404", "NoSuchKey", "NoSuchUpload", "NotFound")
-OUTSIDE = ("416", "InvalidRange")
-
-MEANING: Mapping[str, str] = {
-    "AccessDenied": "access is denied; the credentials lack a permission on the bucket",
-    "403": "access is denied; the credentials are wrong or lack a permission on the bucket",
-    "InvalidAccessKeyId": "access is denied; the server does not know the access key",
-    "SignatureDoesNotMatch": "access is denied; the secret key is wrong",
-    "ExpiredToken": "access is denied; the session token has expired",
-    "RequestTimeTooSkewed": "access is denied; this machine's clock differs from the server's",
-    "NoSuchBucket": "there is no such bucket",
-    "QuotaExceeded": "the quota is used up",
-}
-SILENCE: Mapping[type[BotoCoreError], str] = {
-    NoCredentialsError: "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or another way boto3 knows",
-    PartialCredentialsError: "the credentials are incomplete",
-    EndpointConnectionError: "the server can't be reached",
-    ConnectTimeoutError: f"the server did not accept a connection in {CONNECT_TIMEOUT} s",
-    ReadTimeoutError: f"the server said nothing for {READ_TIMEOUT} s",
-}
 
 
 class _Range(TypedDict, total=False):
@@ -126,27 +96,6 @@ def connect(endpoint_url: str | None, region: str | None) -> "S3Client":
 def _descriptions() -> botocore.loaders.Loader:
     """botocore's descriptions of S3: read once a process, they are most of what a client costs."""
     return botocore.loaders.Loader()
-
-
-@contextmanager
-def s3_errors(doing: str, subject: str) -> Iterator[None]:
-    """Raise botocore's errors as StorageFailure. Their texts and contexts can hold URLs, so neither is passed on."""
-    try:
-        yield
-    except ClientError as error:
-        code = code_of(error)
-        raise StorageFailure(f"{doing} {subject}: {MEANING.get(code, 'the server refused')} ({code})") from None
-    except BotoCoreError as error:
-        kind = type(error)
-        meaning = next((text for known, text in SILENCE.items() if issubclass(kind, known)), "the request failed")
-        raise StorageFailure(f"{doing} {subject}: {meaning} ({kind.__name__})") from None
-    except (HTTPError, OSError) as error:
-        raise StorageFailure(f"{doing} {subject}: the connection broke ({type(error).__name__})") from None
-
-
-def code_of(error: ClientError) -> str:
-    """S3's name for an error, or the HTTP status where the answer has no body."""
-    return str(error.response.get("Error", {}).get("Code", "unknown"))[:64]
 
 
 def _in_seconds(moment: datetime) -> datetime:

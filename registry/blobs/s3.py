@@ -64,7 +64,9 @@ class S3Store:
             return False
         scratch = self._staging + new_upload_id("put")
         upload(self._bucket, scratch, source, size)
-        return self._publish(scratch, sha256, size=size, subject="what the store gave back of the pushed bytes")
+        subject = "what the store gave back of the pushed bytes"
+        self._publish(scratch, sha256, size=size, subject=subject, new=True)
+        return True
 
     def ingest(self, read: Callable[[], Iterable[bytes]]) -> Ingested:
         """Hash first, so that what is there already is not sent."""
@@ -85,11 +87,13 @@ class S3Store:
         """
         check_upload_id(upload_id)
         check_sha256(sha256)
-        claimed = self._staging + new_upload_id("complete")
-        if not copy(self._bucket, self._staging + upload_id, claimed):
+        upload, claimed = self._staging + upload_id, self._staging + new_upload_id("complete")
+        found = self._bucket.head(upload)
+        if found is None or not copy(self._bucket, upload, claimed, found.size):
             raise BlobNotFound(sha256)
+        new = not self._has(sha256, size)
         try:
-            new = self._publish(claimed, sha256, size=size, subject=f"upload {upload_id}")
+            self._publish(claimed, sha256, size=size, subject=f"upload {upload_id}", new=new)
         except DigestMismatch:
             self.discard(upload_id)
             raise
@@ -169,15 +173,13 @@ class S3Store:
             return None
         return io.BufferedReader(ResumingStream(self._bucket, key, answer, start), READ_AHEAD)
 
-    def _publish(self, private: str, sha256: str, *, size: int, subject: str) -> bool:
-        """Verify a staged object that only this call writes to, copy it to its final key, and drop it."""
+    def _publish(self, private: str, sha256: str, *, size: int, subject: str, new: bool) -> None:
+        """Verify a staged object that only this call writes to, copy it to its final key if `new`, and drop it."""
         try:
             self._verify(private, sha256, size=size, subject=subject)
-            if self._has(sha256, size):
-                return False
-            copy(self._bucket, private, self._key(sha256))
-            self._bucket.expect(self._key(sha256), size)
-            return True
+            if new:
+                copy(self._bucket, private, self._key(sha256), size)
+                self._bucket.expect(self._key(sha256), size)
         finally:
             with suppress(StorageFailure):  # what can't be dropped now is listed by `staged`
                 self._bucket.delete(private)

@@ -47,11 +47,14 @@ class BlobStore(Protocol):
     """What every store promises; `tests/contracts/test_blob_store.py` holds each to it.
 
     Reads and writes stream: no method holds more than a few MiB of a blob. Failures of the store itself raise
-    StorageFailure; nothing is half done after any error.
+    StorageFailure, what is no digest, upload id or range raises WrongUsage, and what a stream of chunks raises passes
+    through; nothing is half done after any error.
     """
 
     def put(self, chunks: Iterable[bytes], *, sha256: str, size: int) -> bool:
         """Store a blob; True if it was not there before. Identical content written twice, or at once, is one blob.
+
+        The chunks are consumed and verified also when the blob is there: having it pushed proves possession.
 
         Raises DigestMismatch when the bytes are not `size` bytes of digest `sha256`; then nothing is kept.
         """
@@ -69,7 +72,8 @@ class BlobStore(Protocol):
     def complete(self, upload_id: str, *, sha256: str, size: int) -> bool:
         """Verify staged bytes by reading them, make them a blob, and clear the staging; True if the blob is new.
 
-        Raises DigestMismatch (the staged bytes are then discarded), BlobNotFound if nothing is staged.
+        Raises DigestMismatch (the staged bytes are then discarded), BlobNotFound if nothing is staged, whether the
+        blob is there or not: who uploaded nothing has proved no possession.
         """
 
     def discard(self, upload_id: str) -> None:

@@ -75,16 +75,13 @@ def upload(bucket: "Bucket", key: str, chunks: Iterable[bytes], size: int | None
         return parts.finish()
 
 
-def copy(bucket: "Bucket", source: str, target: str) -> bool:
-    """Copy an object of any size inside the server; False if there is no source."""
-    found = bucket.head(source)
-    if found is None:
-        return False
-    if found.size <= COPY_AT_ONCE:
+def copy(bucket: "Bucket", source: str, target: str, size: int) -> bool:
+    """Copy an object of `size` bytes inside the server; False if there is no source."""
+    if size <= COPY_AT_ONCE:
         return bucket.copy(source, target)
     with Multipart(bucket, target, workers=WORKERS) as parts:
-        for first in range(0, found.size, COPY_PART):
-            parts.copy(source, first, min(first + COPY_PART, found.size) - 1)
+        for first in range(0, size, COPY_PART):
+            parts.copy(source, first, min(first + COPY_PART, size) - 1)
         parts.finish()
     return True
 

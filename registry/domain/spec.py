@@ -3,8 +3,8 @@
 No bytes of a tensor are needed for any of it. `registry.formats` fills these; the catalog stores them.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,15 @@ class ModuleSpec:
     base_shape: tuple[int, ...] = ()
     experts: int = 1
     base_tensor: str | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain JSON; `from_document` reads it back."""
+        return {**asdict(self), "variants": list(self.variants), "base_shape": list(self.base_shape)}
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        tuples = {key: tuple(document[key]) for key in ("variants", "base_shape")}
+        return cls(**{**document, **tuples})
 
 
 @dataclass(frozen=True, slots=True)

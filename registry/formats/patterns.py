@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
-from registry.formats.regex import (
+from registry.formats.regex import Automaton, Budget
+from registry.formats.regex_syntax import (
     MAX_PATTERN,
     Any,
-    Automaton,
     Begin,
-    Budget,
     Literal,
     Node,
     PatternError,

@@ -18,6 +18,7 @@ MAX_RANK = 65_536
 MAX_ALPHA = 1e9
 _MAX_LISTED = 64  # modules_to_save
 _MAX_PARAMETERS = 100_000  # target_parameters
+_MAX_UNKNOWN = 32  # keys; each becomes a variant that every look-up carries
 
 # Libraries whose classes an AutoPeftModel may be told to import. We import none of them.
 _LIBRARIES = frozenset(
@@ -48,6 +49,7 @@ _SWITCHES: Mapping[str, str] = {
     "monteclora_config": "monteclora",
     "kasa_config": "kasa",
     "arrow_config": "arrow",
+    "ensure_weight_tying": "weight_tying",
     "megatron_config": "megatron",
 }
 # Keys that say how the adapter was trained, placed or started: the stored tensors already hold their effect.
@@ -56,7 +58,7 @@ _HARMLESS = frozenset(
         "peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "auto_mapping",
         "inference_mode", "r", "lora_alpha", "lora_dropout", "bias", "init_lora_weights", "target_modules",
         "exclude_modules", "layers_to_transform", "layers_pattern", "loftq_config", "eva_config", "corda_config",
-        "lora_ga_config", "megatron_core", "qalora_group_size", "ensure_weight_tying", "runtime_config",
+        "lora_ga_config", "megatron_core", "qalora_group_size", "runtime_config",
         "modules_to_tie", "target_modules_to_tie", "merge_weights",
     }
 )  # fmt: skip
@@ -76,7 +78,6 @@ class LoraSettings:
     alphas: PatternTable[float]
     modules_to_save: tuple[str, ...]
     target_parameters: tuple[str, ...]
-    qalora_group: int  # inputs that are pooled into one; 1 without QA-LoRA
     variants: frozenset[str]
     base_name: str | None
     base_revision: str | None
@@ -102,7 +103,6 @@ def read_settings(document: dict[str, Any], *, path: str) -> LoraSettings:
     bias = document.get("bias", "none")
     if bias not in ("none", "all", "lora_only"):
         raise InvalidAdapter("bias", f"{str(bias)[:80]!r} is none of none, all, lora_only")
-    qalora = _flag(document, "use_qalora")
     return LoraSettings(
         rank=_rank(document.get("r"), "r"),
         alpha=_alpha(document.get("lora_alpha"), "lora_alpha"),
@@ -114,7 +114,6 @@ def read_settings(document: dict[str, Any], *, path: str) -> LoraSettings:
         alphas=PatternTable.compile(alphas, "alpha_pattern"),
         modules_to_save=_names(document, "modules_to_save", _MAX_LISTED),
         target_parameters=_names(document, "target_parameters", _MAX_PARAMETERS),
-        qalora_group=_rank(document.get("qalora_group_size", 16), "qalora_group_size") if qalora else 1,
         variants=_variants(document, bias),
         base_name=_text(document, "base_model_name_or_path"),
         base_revision=_text(document, "revision"),
@@ -141,7 +140,10 @@ def _check_kind(document: dict[str, Any], path: str) -> None:
 
 def _variants(document: dict[str, Any], bias: str) -> frozenset[str]:
     found = {variant for key, variant in _SWITCHES.items() if document.get(key)}
-    found |= {f"unknown:{key[:80]}" for key in document.keys() - _SWITCHES.keys() - _HARMLESS if document[key]}
+    unknown = [key for key in document.keys() - _SWITCHES.keys() - _HARMLESS if document[key]]
+    if len(unknown) > _MAX_UNKNOWN or not all(key.isprintable() for key in unknown):
+        raise InvalidAdapter("configuration", f"{len(unknown)} unknown keys, {min(unknown)[:80]!a} among them")
+    found |= {f"unknown:{key[:80]}" for key in unknown}
     if bias != "none":
         found.add("bias")
     init = document.get("init_lora_weights", True)

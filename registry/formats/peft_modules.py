@@ -5,6 +5,7 @@ Source: peft 0.21.2, tuners/lora/layer.py: the shapes that `update_layer` gives 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from registry.domain.errors import InvalidAdapter, RankMismatch, UnsupportedAdapter
@@ -22,6 +23,7 @@ SHOWN_BY_TENSORS = frozenset(
 WHOLE_ADAPTER = frozenset({"bias", "layer_replication"})
 
 # transformers registers the parameters of a layer of experts in this order; PEFT wraps the first one innermost.
+_MAX_SIBLINGS = 64  # parameters of one module
 _REGISTRATION_ORDER = ("gate_up_proj", "gate_proj", "up_proj", "w1", "w3", "v1", "down_proj", "w2")
 
 
@@ -44,7 +46,12 @@ def build_modules(groups: SortedTensors, settings: LoraSettings) -> tuple[Module
     modules.extend(_tokens(group) for group in groups.tokens.values())
     modules.extend(_whole(group, "saved") for group in groups.saved.values())
     modules.extend(_whole(group, "bias") for group in groups.biases.values())
-    return tuple(sorted(modules, key=lambda module: (module.name, module.kind)))
+    modules.sort(key=lambda module: (module.name, module.kind))
+    for first, second in pairwise(modules):
+        if (first.name, first.kind) == (second.name, second.kind):
+            tensor = min(second.tensors.values())
+            raise InvalidAdapter(tensor, f"the module {second.name} has {min(first.tensors.values())} too")
+    return tuple(modules)
 
 
 def _low_rank(group: TensorGroup, settings: LoraSettings, *, parameter: str | None) -> ModuleSpec:
@@ -111,8 +118,9 @@ def _conv_layout(a: TensorEntry, b: TensorEntry, rank: int) -> _Layout:
     if prod(b.shape[2:]) != 1:
         raise InvalidAdapter(b.name, f"its kernel is {list(b.shape[2:])}; PEFT's is of size 1")
     variants = {"conv"} | ({"grouped_conv"} if groups > 1 else set())
-    shape = (b.shape[0], *a.shape[1:])
-    return _Layout("conv", a.shape[1] * groups, b.shape[0], shape, variants=frozenset(variants))
+    # A sees all channels at once, where each row of a grouped base sees those of its group.
+    shape = (b.shape[0], a.shape[1] // groups, *a.shape[2:])
+    return _Layout("conv", a.shape[1], b.shape[0], shape, variants=frozenset(variants))
 
 
 def _parameter_layout(a: TensorEntry, b: TensorEntry, rank: int) -> _Layout:
@@ -128,6 +136,7 @@ def _parameter_layout(a: TensorEntry, b: TensorEntry, rank: int) -> _Layout:
 
 
 def _check_extras(group: TensorGroup, layout: _Layout, settings: LoraSettings) -> None:
+    _check_diagonal(group, settings)
     magnitude, bias = group.tensors.get("magnitude"), group.tensors.get("bias_B")
     first = next(iter(group.tensors.values()))
     if magnitude is not None and (not settings.dora or prod(magnitude.shape) != layout.out_features):
@@ -140,6 +149,14 @@ def _check_extras(group: TensorGroup, layout: _Layout, settings: LoraSettings) -
         raise InvalidAdapter(bias.name, f"its shape is {list(bias.shape)}; {expected} would explain it")
     if bias is None and settings.lora_bias and layout.kind in {"linear", "conv"}:
         raise InvalidAdapter(first.name, "the configuration says lora_bias, and lora_B.bias is missing")
+
+
+def _check_diagonal(group: TensorGroup, settings: LoraSettings) -> None:
+    diagonal = group.tensors.get("diag")
+    if diagonal is not None and "kasa" not in settings.variants:
+        raise InvalidAdapter(diagonal.name, "kasa_config in the configuration would explain it")
+    if diagonal is not None and diagonal.shape != group.tensors["A"].shape[:1]:
+        raise RankMismatch(diagonal.name, expected=group.tensors["A"].shape[0], found=prod(diagonal.shape))
 
 
 def _variants(name: str, group: TensorGroup, layout: _Layout, *, settings: LoraSettings) -> set[str]:
@@ -200,6 +217,8 @@ def _parameter_names(groups: SortedTensors, settings: LoraSettings) -> Iterator[
     for target in settings.target_parameters:
         module, _, parameter = target.rpartition(".")
         targets.setdefault(module, []).append(parameter)
+        if len(targets[module]) > _MAX_SIBLINGS:
+            raise InvalidAdapter("target_parameters", f"more than {_MAX_SIBLINGS} of the module {module[:80]!r}")
     levels: dict[str, list[str]] = {}
     for path in sorted(groups.low_rank, key=len, reverse=True):
         levels.setdefault(strip_base_layer(path), []).append(path)

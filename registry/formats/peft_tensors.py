@@ -3,6 +3,7 @@
     base_model.model.<module>.lora_A.weight, .lora_B.weight[, .lora_B.bias]     linear, convolution, parameter
     base_model.model.<module>.lora_embedding_A, .lora_embedding_B               embedding
     base_model.model.<module>.lora_magnitude_vector[.weight]                    DoRA, next to any of these
+    base_model.model.<module>.lora_diag                                         KaSA
     base_model.model.<module>.token_adapter.trainable_tokens_delta              trainable tokens
     base_model.model.<module>[.base_layer].bias                                 bias: all or lora_only
     base_model.model.<module>.<parameter>                                       modules_to_save, whole
@@ -29,6 +30,7 @@ _ROLES = {
     "lora_embedding_B": "embedding_B",
     "lora_magnitude_vector": "magnitude",
     "lora_magnitude_vector.weight": "magnitude",
+    "lora_diag": "diag",
     "token_adapter.trainable_tokens_delta": "tokens",
 }
 # Modules that PEFT saves whole when the vocabulary was resized (utils/other.py, and the input and output embeddings
@@ -128,8 +130,8 @@ def _is_embedding(module: str, plain: str, groups: SortedTensors) -> bool:
 
 
 def _refuse(name: str, tensor: TensorEntry, settings: LoraSettings) -> None:
-    special = [part for part in name.split(".") if part.startswith("lora_") and f"{part}.weight" not in _ROLES]
-    special = [part for part in special if part not in _ROLES]
+    known = {role.partition(".")[0] for role in _ROLES}
+    special = [part for part in name.split(".") if part.startswith("lora_") and part not in known]
     if special:
         kinds = ", ".join(sorted(settings.variants)) or "plain LoRA"
         raise UnsupportedAdapter(tensor.name, f"a tensor {special[0]!r}", f"the configuration says {kinds}")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from registry.domain.errors import InvalidFile
 from registry.domain.spec import TensorEntry
@@ -56,8 +56,7 @@ class Header:
     data_start: int
 
 
-@dataclass(frozen=True, slots=True)
-class _RawEntry:
+class _RawEntry(NamedTuple):
     """An entry as it stands in the header, before anything but its keys is known to be right."""
 
     dtype: Any
@@ -115,9 +114,11 @@ def _parse(text: str, path: str, limits: Limits) -> dict[str, Any]:
         raise InvalidFile(path, "header", f"more values than {limits.tensors} tensors can have")
     if not text.startswith("{"):
         raise InvalidFile(path, "byte 8", "the header is not a JSON object")
+    # Python reads -0 as 0, and the public reader refuses it: the slow way only where there may be one.
+    parse_int = _natural if "-0" in text else None
     try:
         document = json.loads(
-            text, object_pairs_hook=_compact, parse_int=_natural, parse_float=_no_number, parse_constant=_no_number
+            text, object_pairs_hook=_compact, parse_int=parse_int, parse_float=_no_number, parse_constant=_no_number
         )
     except RecursionError:
         raise InvalidFile(path, "header", "it is nested too deeply") from None
@@ -132,14 +133,14 @@ def _parse(text: str, path: str, limits: Limits) -> dict[str, Any]:
 
 def _compact(pairs: list[tuple[str, Any]]) -> Any:
     table = unique(pairs)
-    if table.keys() == _ENTRY_KEYS:
+    if len(table) == len(_ENTRY_KEYS) and table.keys() == _ENTRY_KEYS:
         return _RawEntry(table["dtype"], table["shape"], table["data_offsets"])
     return table
 
 
 def _natural(digits: str) -> int:
-    if digits.startswith("-") or len(digits) > 19:
-        raise ValueError(f"the number {digits[:40]} is out of range")
+    if digits == "-0":
+        raise ValueError("the number -0 is out of range")
     return int(digits)
 
 
@@ -173,40 +174,43 @@ def check_name(name: str, path: str, limits: Limits) -> None:
 
 def _entry(name: str, raw: Any, data_start: int, *, path: str, limits: Limits) -> TensorEntry:
     check_name(name, path, limits)
-    where = f"tensor {name!r}"
-    if not isinstance(raw, _RawEntry):
-        raise InvalidFile(path, where, "its entry is not exactly dtype, shape and data_offsets")
-    if not isinstance(raw.dtype, str) or raw.dtype not in DTYPE_SIZES:
-        raise InvalidFile(path, where, f"its dtype {str(raw.dtype)[:40]!r} is none of {', '.join(DTYPE_SIZES)}")
-    shape = _shape(raw.shape, path, where=where, limits=limits)
-    if not _is_naturals(raw.offsets) or len(raw.offsets) != 2:
-        raise InvalidFile(path, where, "its data_offsets are not two whole numbers")
-    begin, end = raw.offsets
-    itemsize = DTYPE_SIZES[raw.dtype]
-    if end - begin != prod(shape) * itemsize:
-        raise InvalidFile(
-            path, where, f"{list(shape)} of {raw.dtype} are {prod(shape) * itemsize} bytes, not {end - begin}"
-        )
-    if limits.aligned and (data_start + begin) % itemsize:
-        raise InvalidFile(path, where, f"it begins at byte {data_start + begin}, which {raw.dtype} is not aligned to")
-    return TensorEntry(name, raw.dtype, shape, data_start + begin, data_start + end)
+    if type(raw) is not _RawEntry:
+        raise _wrong(path, name, "its entry is not exactly dtype, shape and data_offsets")
+    dtype, shape, offsets = raw
+    itemsize = DTYPE_SIZES.get(dtype) if type(dtype) is str else None
+    if itemsize is None:
+        raise _wrong(path, name, f"its dtype {str(dtype)[:40]!r} is none of {', '.join(DTYPE_SIZES)}")
+    size = _elements(shape, path, name=name, limits=limits) * itemsize
+    if not _is_naturals(offsets) or len(offsets) != 2:
+        raise _wrong(path, name, "its data_offsets are not two whole numbers")
+    start, end = data_start + offsets[0], data_start + offsets[1]
+    if end - start != size:
+        raise _wrong(path, name, f"{shape} of {dtype} are {size} bytes, not {end - start}")
+    if start % itemsize and limits.aligned:
+        raise _wrong(path, name, f"it begins at byte {start}, which {dtype} is not aligned to")
+    return TensorEntry(name, dtype, _intern_shape(tuple(shape)), start, end)
+
+
+def _wrong(path: str, name: str, reason: str) -> InvalidFile:
+    return InvalidFile(path, f"tensor {name!r}", reason)
 
 
 def _is_naturals(values: Any) -> bool:
-    # `type(…) is int`: True is an int too.
-    return isinstance(values, list) and all(type(value) is int for value in values)
+    # The type itself: True is an int too.
+    return type(values) is list and [*map(type, values)].count(int) == len(values) and min(values, default=0) >= 0
 
 
-def _shape(values: Any, path: str, *, where: str, limits: Limits) -> tuple[int, ...]:
-    if not _is_naturals(values):
-        raise InvalidFile(path, where, "its shape is not a list of whole numbers")
-    if len(values) > limits.dimensions:
-        raise InvalidFile(path, where, f"it has {len(values)} dimensions; {limits.dimensions} are allowed")
-    if 0 in values:
-        raise InvalidFile(path, where, f"its shape {values} holds no element")
-    if prod(values) >= _LARGEST:
-        raise InvalidFile(path, where, f"its shape {values} is impossibly large")
-    return _intern_shape(tuple(values))
+def _elements(shape: Any, path: str, *, name: str, limits: Limits) -> int:
+    if not _is_naturals(shape):
+        raise _wrong(path, name, "its shape is not a list of whole numbers")
+    if len(shape) > limits.dimensions:
+        raise _wrong(path, name, f"it has {len(shape)} dimensions; {limits.dimensions} are allowed")
+    elements: int = prod(shape)
+    if not elements:
+        raise _wrong(path, name, f"its shape {shape} holds no element")
+    if elements >= _LARGEST:
+        raise _wrong(path, name, "its shape is impossibly large")
+    return elements
 
 
 @lru_cache(maxsize=1024)

@@ -15,7 +15,7 @@ from registry.sql.tables.commits import commit_files, commits
 from registry.sql.tables.names import namespaces
 from registry.sql.tables.versions import versions
 
-_BATCH = 1000  # rows fetched at once, and digests in one IN
+BATCH = 1000  # rows fetched at once, and digests in one IN
 
 
 class Blobs:
@@ -42,8 +42,8 @@ class Blobs:
         """Those of the digests that a namespace has."""
         found: set[str] = set()
         wanted = list(digests)
-        for start in range(0, len(wanted), _BATCH):
-            some = wanted[start : start + _BATCH]
+        for start in range(0, len(wanted), BATCH):
+            some = wanted[start : start + BATCH]
             statement = (
                 select(blob_possessions.c.sha256)
                 .join(namespaces, namespaces.c.id == blob_possessions.c.namespace_id)
@@ -55,7 +55,7 @@ class Blobs:
     def all(self) -> Iterator[tuple[str, int]]:
         """Every blob (sha256, bytes) that a commit refers to, in digest order, as a stream."""
         used = exists().where(commit_files.c.sha256 == blobs.c.sha256)
-        statement = select(blobs.c.sha256, blobs.c.size).where(used).order_by(blobs.c.sha256).limit(_BATCH)
+        statement = select(blobs.c.sha256, blobs.c.size).where(used).order_by(blobs.c.sha256).limit(BATCH)
         last = ""
         while rows := self._connection.execute(statement.where(blobs.c.sha256 > last)).all():
             for row in rows:

@@ -4,7 +4,7 @@ import builtins
 from collections.abc import Sequence
 from math import isfinite
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select
 from sqlalchemy.engine import Connection
 
 from registry.domain.errors import WrongUsage
@@ -13,7 +13,7 @@ from registry.domain.reference import AdapterName
 from registry.sql.adapters import Adapters
 from registry.sql.inserts import insert_all
 from registry.sql.rows import version_id
-from registry.sql.tables.evaluations import evaluation_metrics, evaluations
+from registry.sql.tables.evaluations import evaluation_metrics, evaluations, version_metrics
 
 
 class Evaluations:
@@ -55,17 +55,15 @@ class Evaluations:
         ]
 
     def _add_metrics(self, evaluation_id: int, row_id: int, evaluation: Evaluation) -> None:
-        older = update(evaluation_metrics).where(
-            evaluation_metrics.c.version_id == row_id,
-            evaluation_metrics.c.name.in_(evaluation.metrics),
-            evaluation_metrics.c.newest,
-        )
-        self._connection.execute(older.values(newest=False))
-        rows = [
-            {"evaluation_id": evaluation_id, "name": name, "version_id": row_id, "value": value, "newest": True}
-            for name, value in evaluation.metrics.items()
-        ]
+        values = evaluation.metrics.items()
+        rows = [{"evaluation_id": evaluation_id, "name": name, "value": value} for name, value in values]
         insert_all(self._connection, evaluation_metrics, rows)
+        older = delete(version_metrics).where(
+            version_metrics.c.version_id == row_id, version_metrics.c.name.in_(evaluation.metrics)
+        )
+        self._connection.execute(older)
+        newest = [{"version_id": row_id, "name": name, "value": value} for name, value in values]
+        insert_all(self._connection, version_metrics, newest)
 
     def _metrics(self, ids: Sequence[int]) -> dict[int, dict[str, float]]:
         statement = select(evaluation_metrics).where(evaluation_metrics.c.evaluation_id.in_(ids))

@@ -1,6 +1,6 @@
 """Numbering: giving a content its version, and keeping what hangs on it: modules, search words, its base's history."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ def add_version(connection: Connection, version: Version, modules: tuple[ModuleS
     result = connection.execute(insert(versions), _columns(numbered, adapter_id))
     assert result.inserted_primary_key is not None
     row_id: int = result.inserted_primary_key[0]
-    specs = [asdict(module) for module in modules]
+    specs = [module.to_document() for module in modules]
     insert_all(connection, version_modules, [{"version_id": row_id, "modules": specs}])
     _index(connection, row_id, numbered)
     _append_base(connection, row_id, version.base, actor=version.author, at=version.created_at)
@@ -36,7 +36,7 @@ def add_version(connection: Connection, version: Version, modules: tuple[ModuleS
 def modules_of(connection: Connection, row_id: int) -> tuple[ModuleSpec, ...]:
     """The modules of a version."""
     stored = connection.scalar(select(version_modules.c.modules).where(version_modules.c.version_id == row_id))
-    return tuple(ModuleSpec(**{**module, "variants": tuple(module["variants"])}) for module in stored or ())
+    return tuple(ModuleSpec.from_document(module) for module in stored or ())
 
 
 def change_base(
@@ -50,7 +50,7 @@ def change_base(
 ) -> None:
     """Make a base the current one of a version, with the modules as matched to it; earlier bases stay on record."""
     connection.execute(update(versions).where(versions.c.id == row_id).values(_base_columns(base)))
-    specs = [asdict(module) for module in modules]
+    specs = [module.to_document() for module in modules]
     matched = update(version_modules).where(version_modules.c.version_id == row_id)
     connection.execute(matched.values(modules=specs))
     _append_base(connection, row_id, base, actor=actor, at=at)

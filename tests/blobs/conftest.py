@@ -4,9 +4,6 @@ import pytest
 
 from registry.blobs.locate import open_store
 from registry.blobs.s3 import S3Store
-from tests.servers import ceph_endpoint, ceph_store_url, s3_endpoint, s3_store_url
-
-__all__ = ["ceph_endpoint", "ceph_store_url", "s3_endpoint", "s3_store_url"]
 
 
 @pytest.fixture(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from composition.adapter import LoadedAdapter, LoadedModule
 from composition.engine import Composition, choose_device, compose
 from composition.low_rank import LowRank
-from registry.domain.errors import InvalidAdapter, InvalidSetting, UnsupportedAdapter
+from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
+from registry.domain.expression import parse
 from tests.composition.cases import (
     SUMMARY,
     assert_close,
@@ -140,6 +141,8 @@ def test_weights_that_overflow_the_dtype_are_refused_naming_the_module() -> None
         composed("1e12*t/a", "float16")
     with pytest.raises(InvalidAdapter, match="overflow float32"):
         composed("1e300*t/a")
+    with pytest.raises(InvalidAdapter, match="overflow float32"):
+        composed("truncate(1e300*t/a + t/b, rank=2)")
 
 
 def test_a_module_that_only_one_input_has_is_kept() -> None:
@@ -194,6 +197,11 @@ def test_one_and_two_threads_give_the_same_bits() -> None:
         torch.set_num_threads(before)
     assert_same_bits(*results)
     assert results[0].report == results[1].report
+
+
+def test_a_recipe_must_be_pinned() -> None:
+    with pytest.raises(InvalidRecipe, match="pinned"):
+        compose(parse("t/a"), INPUTS, device="cpu")
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -70,6 +70,12 @@ def test_scaling_is_exact_and_folded_once(single: list[LowRank], factor: float) 
     assert torch.equal(folded.B, exact.float())
 
 
+@pytest.mark.parametrize("factor", [1e-60, 1e-30, 1e30, 3e60])
+def test_a_factor_beyond_one_dtypes_range_is_shared_by_both_sides(factor: float) -> None:
+    term = LowRank(normal(2, 5, 1) * factor**-0.5, normal(4, 2, 2) * factor**-0.5, factor)
+    assert math.isclose(float(term.folded().dense().norm()), float(term.dense().norm()), rel_tol=1e-6)
+
+
 @algebra
 @given(deltas(1))
 def test_one_term_is_unchanged(single: list[LowRank]) -> None:
@@ -102,8 +108,9 @@ def test_truncation_is_as_good_as_the_full_singular_value_decomposition(terms: l
 @algebra
 @given(deltas(3))
 def test_the_norm_is_the_dense_norm_also_when_terms_cancel(terms: list[LowRank]) -> None:
-    first, second, third = (LowRank(term.A, term.B) for term in terms)
+    first, second, third = terms
     for term in (first + second, first + second - first, first - first, (first + third) - third - first):
+        term = term.scaled(-3.0)
         assert abs(term.norm() - float(term.dense().norm())) <= 1e-12 * size(term)
 
 
@@ -167,6 +174,11 @@ def test_more_ranks_than_dimensions_are_truncated_exactly() -> None:
     result = truncate(term, 4)
     assert result.error <= 1e-6 * result.norm
     assert close(result.delta.dense(), term.dense(), parts=size(term))
+
+
+def test_a_sum_of_more_ranks_than_dimensions_needs_no_matrix_of_ranks_by_ranks() -> None:
+    term = concatenate([delta(5, 4, 3, seed=seed) for seed in range(4)])
+    assert low_rank._core(term).matrix.shape == (5, 4)
 
 
 def test_a_truncated_delta_has_its_singular_values_split_evenly_between_the_factors() -> None:

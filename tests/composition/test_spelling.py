@@ -70,3 +70,15 @@ def test_a_module_outside_the_shorter_wrapping_is_refused() -> None:
 def test_two_modules_of_one_tied_tensor_stay_two() -> None:
     tied = adapter("t/a@v1", {"embed": "embed.weight", "lm_head": "embed.weight"})
     assert spellings([tied]) == {"embed": "embed", "lm_head": "lm_head"}
+
+
+def test_names_that_may_be_the_same_module_are_refused_while_the_base_is_unknown() -> None:
+    left, right = adapter("t/a@v1", {"bert.x.q": None}), adapter("t/b@v1", {"x.q": None})
+    for pair in ([left, right], [right, left]):
+        with pytest.raises(UnsupportedAdapter, match=r"t/a@v1.*'x\.q', which may be the same module"):
+            spellings(pair)
+
+
+def test_a_tower_inside_another_model_is_no_lookalike() -> None:
+    both = adapter("t/a@v1", {"vision.model.q": None, "model.q": None})
+    assert len(spellings([both, adapter("t/b@v1", {"model.q": None})])) == 2

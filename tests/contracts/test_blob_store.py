@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.blobs.store import BlobStore
-from registry.domain.errors import AdaptersError, BlobNotFound, DigestMismatch, WrongUsage
+from registry.domain.errors import BlobNotFound, DigestMismatch, WrongUsage
 
 PART = 8 << 20  # bytes; from here on an S3 upload has several parts
 ABSENT = "0" * 64
@@ -341,40 +342,41 @@ BAD_UPLOADS = ["", ".", "..", "../x", "a/b", "A", "a" * 65, "a b", "a\0", "a\n",
 BAD_PREFIXES = ["../", "/", "A", "x", "a" * 65, "a*", "a\n"]
 
 
-@pytest.mark.parametrize("sha256", BAD_DIGESTS)
-def test_what_is_not_a_digest_is_refused(store: BlobStore, sha256: str) -> None:
+def test_what_is_not_a_digest_is_refused(store: BlobStore) -> None:
     store.stage("upload-1", [b"x"])
-    for attempt in (
-        lambda: store.put([b"x"], sha256=sha256, size=1),
-        lambda: store.complete("upload-1", sha256=sha256, size=1),
-        lambda: store.open(sha256),
-        lambda: store.stat(sha256),
-        lambda: store.delete(sha256),
-    ):
-        with pytest.raises(WrongUsage):
-            attempt()
+    for sha256 in BAD_DIGESTS:
+        for attempt in (
+            partial(store.put, [b"x"], sha256=sha256, size=1),
+            partial(store.complete, "upload-1", sha256=sha256, size=1),
+            partial(store.open, sha256),
+            partial(store.stat, sha256),
+            partial(store.delete, sha256),
+        ):
+            with pytest.raises(WrongUsage):
+                attempt()
+    assert names(store) == []
 
 
-@pytest.mark.parametrize("upload_id", BAD_UPLOADS)
-def test_what_is_not_an_upload_id_is_refused(store: BlobStore, upload_id: str) -> None:
-    for attempt in (
-        lambda: store.stage(upload_id, [b"x"]),
-        lambda: store.complete(upload_id, sha256=digest_of(b"x"), size=1),
-        lambda: store.discard(upload_id),
-    ):
-        with pytest.raises(WrongUsage):
-            attempt()
+def test_what_is_not_an_upload_id_is_refused(store: BlobStore) -> None:
+    for upload_id in BAD_UPLOADS:
+        for attempt in (
+            partial(store.stage, upload_id, [b"x"]),
+            partial(store.complete, upload_id, sha256=digest_of(b"x"), size=1),
+            partial(store.discard, upload_id),
+        ):
+            with pytest.raises(WrongUsage):
+                attempt()
     assert_nothing_kept(store)
 
 
-@pytest.mark.parametrize("prefix", BAD_PREFIXES)
-def test_what_no_digest_begins_with_is_refused(store: BlobStore, prefix: str) -> None:
-    with pytest.raises(WrongUsage):
-        store.list(prefix)
+def test_what_no_digest_begins_with_is_refused(store: BlobStore) -> None:
+    for prefix in BAD_PREFIXES:
+        with pytest.raises(WrongUsage):
+            store.list(prefix)
 
 
-@pytest.mark.parametrize(("start", "length"), [(-1, None), (0, -1), (-5, 5)])
-def test_a_range_that_counts_backwards_is_refused(store: BlobStore, start: int, length: int | None) -> None:
+def test_a_range_that_counts_backwards_is_refused(store: BlobStore) -> None:
     sha256 = put(store, b"forwards")
-    with pytest.raises(AdaptersError):
-        store.open(sha256, start=start, length=length)
+    for start, length in [(-1, None), (0, -1), (-5, 5)]:
+        with pytest.raises(WrongUsage):
+            store.open(sha256, start=start, length=length)

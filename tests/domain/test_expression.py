@@ -1,7 +1,7 @@
 """The expression language: what is read, where errors point, and that writing is the inverse of reading."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.domain.errors import InvalidExpression
@@ -145,12 +145,14 @@ def truncations(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
 trees = st.recursive(references.map(Leaf), lambda nodes: sums(nodes) | lerps(nodes) | truncations(nodes), max_leaves=12)
 
 
+@settings(deadline=None)
 @given(trees)
 def test_reading_what_was_written_gives_the_same_tree(root: Node) -> None:
     recipe = Recipe(root)
     assert parse(format(recipe)) == recipe
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab/@-+*()., 0129elrpt=\n", max_size=60))
 def test_any_text_is_read_or_refused_at_a_column_within_it(text: str) -> None:
     try:

@@ -4,7 +4,7 @@ import json
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.domain.errors import InvalidRecipe, InvalidReference, WrongUsage
@@ -144,6 +144,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(EXPRESSIONS)
 def test_the_canonical_form_is_a_fixed_point_and_a_document_reads_back(text: str) -> None:
     recipe = pin(text)
@@ -157,6 +158,7 @@ def test_the_canonical_form_is_a_fixed_point_and_a_document_reads_back(text: str
     assert again.digest == recipe.digest
 
 
+@settings(deadline=None)
 @given(EXPRESSIONS, EXPRESSIONS)
 def test_a_sum_has_one_digest_in_either_order(left: str, right: str) -> None:
     assert pin(f"{left} + {right}").digest == pin(f"{right} + {left}").digest

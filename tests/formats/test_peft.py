@@ -14,9 +14,12 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.config import KasaConfig
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
+from registry.domain.bases import BaseIndex, BaseTensor, match
 from registry.domain.errors import (
     AdaptersError,
     InvalidAdapter,
@@ -56,6 +59,7 @@ class Model(nn.Module):
         self.conv3 = nn.Conv3d(4, 6, 3)
         self.attention = nn.MultiheadAttention(8, 2)
         self.norm = nn.LayerNorm(8)
+        self.c_attn = Conv1D(12, 8)  # GPT-2's: stored as (in, out)
         self.classifier = nn.Linear(8, 3)
 
 
@@ -132,6 +136,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "rank_pattern": {".*proj": 2},
     },
     "a flat parameter": {"target_modules": ["query"], "target_parameters": ["value.weight"], "use_rslora": True},
+    "transposed": {"target_modules": ["c_attn"]},
+    "kasa": {"target_modules": ["query"], "kasa_config": KasaConfig()},
     "everything at once": {
         "target_modules": ["query", "embed", "conv"],
         "use_dora": True,
@@ -171,6 +177,35 @@ def test_every_tensor_of_the_file_is_in_exactly_one_module(kind: str, save: Save
     assert spec.summary.parameters == sum(tensor.numel() for tensor in tensors.values())
 
 
+@pytest.fixture(scope="module")
+def tiny() -> BaseIndex:
+    tensors = Model().state_dict().items()
+    return BaseIndex("safetensors", None, tuple(BaseTensor("", n, "F32", tuple(t.shape), 0, "") for n, t in tensors))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_module_meets_the_weight_that_peft_adapts(kind: str, save: Save, tiny: BaseIndex) -> None:
+    folder, model = save(**KINDS[kind])
+    names = {parameter.data_ptr(): name for name, parameter in model.get_base_model().named_parameters()}
+    adapted = set()
+    for _, layer in layers(model):
+        inner = layer.get_base_layer()
+        parameter = getattr(layer, "parameter_name", None) or "weight"
+        weight = getattr(inner, parameter, None)
+        weight = inner.in_proj_weight if weight is None else weight
+        adapted.add(names[weight.data_ptr()].replace(".base_layer", ""))
+    found = match(peft.read_folder(folder), tiny, base="tiny").modules
+    factors = [m for m in found if m.rank]
+    assert {m.base_tensor for m in factors} == adapted
+    assert all(m.base_tensor in (m.name, f"{m.name}.weight", f"{m.name}.in_proj_weight") for m in factors)
+
+
+def test_modules_come_back_from_their_documents(save: Save, tiny: BaseIndex) -> None:
+    folder, _ = save(**KINDS["everything at once"])
+    for found in match(peft.read_folder(folder), tiny, base="tiny").modules:
+        assert ModuleSpec.from_document(json.loads(json.dumps(found.to_document()))) == found
+
+
 VARIANTS = {
     "plain": (),
     "rslora": ("rslora",),
@@ -188,6 +223,8 @@ VARIANTS = {
     "parameters": ("target_parameters",),
     "one parameter": ("rank_pattern", "target_parameters"),
     "a flat parameter": ("rslora", "target_parameters"),
+    "transposed": ("fan_in_fan_out",),
+    "kasa": ("kasa",),
     "everything at once": ("bias", "conv", "dora", "embedding", "modules_to_save", "rank_pattern", "rslora"),
 }
 
@@ -200,12 +237,13 @@ def test_what_a_plain_reader_would_get_wrong_is_named(kind: str, save: Save) -> 
 
 SHAPES = {
     "dora": {"layers.0.query": ("linear", (8, 8)), "embed": ("embedding", (20, 8)), "conv": ("conv", (6, 4, 3, 3))},
-    "conv": {"grouped": ("conv", (8, 4, 3, 3)), "conv1": ("conv", (6, 4, 3)), "conv3": ("conv", (6, 4, 3, 3, 3))},
+    "conv": {"grouped": ("conv", (8, 2, 3, 3)), "conv1": ("conv", (6, 4, 3)), "conv3": ("conv", (6, 4, 3, 3, 3))},
     "attention": {"attention": ("linear", (24, 8)), "attention.out_proj": ("linear", (8, 8))},
     "modules_to_save": {"classifier": ("saved", (3, 8)), "norm": ("saved", (8,))},
     "parameters": {"layers.2.experts.down_proj": ("parameter", (4, 6, 8))},
     "a flat parameter": {"layers.2.value.weight": ("parameter", (6, 8))},
     "trained tokens": {"embed": ("tokens", (2, 8))},
+    "transposed": {"c_attn": ("linear", (12, 8))},
 }
 
 
@@ -333,6 +371,12 @@ def test_a_bad_configuration_is_refused_naming_the_key_or_the_tensor(case: str, 
     assert text in refusal.value.message
 
 
+def test_a_flood_of_unknown_keys_is_refused(copy: Path) -> None:
+    edit(copy, **{f"new_{n}": True for n in range(33)})
+    with pytest.raises(InvalidAdapter, match="33 unknown keys"):
+        peft.read_folder(copy)
+
+
 def test_target_modules_are_never_evaluated(copy: Path) -> None:
     edit(copy, target_modules="(a+)+$(", exclude_modules=["((("])
     assert peft.read_folder(copy).summary.targets == ("query",)
@@ -384,7 +428,16 @@ TENSORS: dict[str, tuple[dict[str, torch.Tensor | None], type[AdaptersError], st
     "a bias without lora_bias": ({f"{Q}.lora_B.bias": torch.zeros(8)}, InvalidAdapter, "lora_bias"),
     "a bias without bias": ({f"{Q}.base_layer.bias": torch.zeros(8)}, InvalidAdapter, f"{Q}.base_layer.bias"),
     "an unknown tensor": ({"base_model.model.mystery.weight": torch.zeros(8)}, InvalidAdapter, "mystery.weight"),
-    "an unknown kind of factor": ({f"{Q}.lora_diag": torch.zeros(8)}, UnsupportedAdapter, "'lora_diag'"),
+    "an unknown kind of factor": ({f"{Q}.lora_E": torch.zeros(8)}, UnsupportedAdapter, "'lora_E'"),
+    "a diagonal without kasa": ({f"{Q}.lora_diag": torch.zeros(4)}, InvalidAdapter, "kasa_config"),
+    "one module by two names": (
+        {
+            f"{Q}.base_layer.lora_A.weight": torch.zeros(4, 8),
+            f"{Q}.base_layer.lora_B.weight": torch.zeros(8, 4),
+        },
+        InvalidAdapter,
+        "the module layers.0.query has",
+    ),
     "an adapter's name in the key": (
         {f"{Q}.lora_A.default.weight": torch.zeros(4, 8)},
         InvalidAdapter,

@@ -84,10 +84,10 @@ REFUSED = {
     "an unknown dtype": (pack({"a": entry("F7")}, bytes(8)), "dtype 'F7'"),
     "a sub-byte dtype": (pack({"a": entry("F4", (4,), (0, 2))}, bytes(2)), "dtype 'F4'"),
     "a dtype that is a number": (pack({"a": entry(4)}, bytes(8)), "dtype '4'"),
-    "a negative dimension": (pack({"a": entry(shape=(-2,))}, bytes(8)), "out of range"),
+    "a negative dimension": (pack({"a": entry(shape=(-2,))}, bytes(8)), "not a list of whole numbers"),
     "a true dimension": (pack({"a": entry(shape=(True, 2))}, bytes(8)), "not a list of whole numbers"),
     "a fractional dimension": (pack({"a": entry(shape=(2.0,))}, bytes(8)), "not a whole number"),
-    "a huge dimension": (pack({"a": entry(shape=(10**30,))}, bytes(8)), "out of range"),
+    "a huge dimension": (pack({"a": entry(shape=(10**30,))}, bytes(8)), "impossibly large"),
     "a product that overflows": (pack({"a": entry(shape=(1 << 40, 1 << 40))}, bytes(8)), "impossibly large"),
     "no element": (pack({"a": entry(shape=(0,), offsets=(0, 0))}), "holds no element"),
     "two empty ones at one offset": (
@@ -96,6 +96,8 @@ REFUSED = {
     ),
     "six dimensions": (pack({"a": entry(shape=(1, 1, 1, 1, 1, 2))}, bytes(8)), "6 dimensions"),
     "bytes that the shape hasn't": (pack({"a": entry(shape=(3,))}, bytes(8)), "are 12 bytes, not 8"),
+    "a negative offset": (pack({"a": entry(offsets=(-8, 0))}, bytes(8)), "not two whole numbers"),
+    "an offset of 30 digits": (pack({"a": entry(offsets=(10**30, 10**30 + 8))}, bytes(8)), "of a file of"),
     "offsets backwards": (pack({"a": entry(offsets=(8, 0))}, bytes(8)), "not -8"),
     "three offsets": (pack({"a": entry(offsets=(0, 4, 8))}, bytes(8)), "not two whole numbers"),
     "NaN for an offset": (
@@ -117,7 +119,7 @@ REFUSED = {
         "not aligned",
     ),
     "deep nesting": (pack(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "nested too deeply"),
-    "a number of 5,000 digits": (pack(b'{"a":' + b"1" * 5_000 + b"}"), "out of range"),
+    "a number of 5,000 digits": (pack(b'{"a":' + b"1" * 5_000 + b"}"), "integer string"),
 }
 
 
@@ -155,12 +157,12 @@ def test_time_is_linear_in_the_header() -> None:
         data = pack(header, bytes(8 * count))
         best = 1e9
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             assert len(read(data).tensors) == count
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
-    assert seconds(10_000) < 20 * seconds(1_000) + 0.05  # quadratic would be 100 x
+    assert seconds(10_000) < 50 * seconds(1_000) + 0.05  # seconds of CPU; quadratic would be 100 x
 
 
 @pytest.mark.parametrize("folder", sorted(EXAMPLES.iterdir()), ids=lambda folder: folder.name)

@@ -89,14 +89,13 @@ def publish(catalog: Catalog, content: str, name: AdapterName = NAME, **changes:
     entries = files(content)
     catalog.blobs.register(name.team, [(entry.sha256, entry.size) for entry in entries], at=new.created_at)
     added = catalog.versions.add(new, (MODULE,))
-    commit_version(catalog, added, stored)
+    commit_version(catalog, added, stored, content=content)
     return added
 
 
-def commit_version(catalog: Catalog, added: Version, name: AdapterName = NAME) -> Commit:
+def commit_version(catalog: Catalog, added: Version, name: AdapterName = NAME, *, content: str = "one") -> Commit:
     """The commit of a version that was just added."""
     head = catalog.commits.head(name)
-    content = added.message.removeprefix("train on ")
     commit = Commit(
         id=added.commit,
         adapter=name,

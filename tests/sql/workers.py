@@ -113,7 +113,7 @@ def promote_by_comparing(url: str, writer: int, moves: int, versions: int) -> li
         try:
             done.append(_move(database, seen.seq if seen else 0, choices.randint(1, versions)))
         except StaleSequence:
-            time.sleep(choices.random() / 100)
+            time.sleep(choices.random() / 4)
     database.close()
     return done
 

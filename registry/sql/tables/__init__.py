@@ -6,7 +6,8 @@
                              ├─ versions ─┬─ version_modules, version_targets, version_words
                              │            ├─ version_bases          (base_models ── base_names)
                              │            ├─ provenances ── lineage_edges
-                             │            └─ evaluations ── evaluation_metrics
+                             │            ├─ evaluations ── evaluation_metrics
+                             │            └─ version_metrics
                              ├─ recipes
                              └─ aliases ── alias_stack, alias_moves
     events, event_counter

@@ -1,11 +1,8 @@
-"""What was measured on versions.
-
-Apart from the lineage because a partial index makes SQLAlchemy import PostgreSQL's dialect, which no look-up needs.
-"""
+"""What was measured on versions."""
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.sql.tables.base import Digest, Key, Row, RowId, UtcDateTime, table
@@ -24,38 +21,27 @@ class EvaluationRow(Row):
     at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-_NEWEST = text("newest")
-
-
 class EvaluationMetricRow(Row):
-    """A measured value. `newest` marks the last one of its name on its version: the one that search compares."""
+    """A measured value."""
 
     __tablename__ = "evaluation_metrics"
-    __table_args__ = (
-        Index(
-            "uq_evaluation_metrics_newest",
-            "version_id",
-            "name",
-            unique=True,
-            sqlite_where=_NEWEST,
-            postgresql_where=_NEWEST,
-        ),
-        Index(
-            "ix_evaluation_metrics_newest_value",
-            "name",
-            "value",
-            "version_id",
-            sqlite_where=_NEWEST,
-            postgresql_where=_NEWEST,
-        ),
-    )
 
     evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluations.id"), primary_key=True)
     name: Mapped[str] = mapped_column(Key, primary_key=True)
-    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     value: Mapped[float]
-    newest: Mapped[bool]
+
+
+class VersionMetricRow(Row):
+    """The newest value of each metric of a version: the one that search compares."""
+
+    __tablename__ = "version_metrics"
+    __table_args__ = (Index(None, "name", "value", "version_id"),)
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(Key, primary_key=True)
+    value: Mapped[float]
 
 
 evaluations = table(EvaluationRow)
 evaluation_metrics = table(EvaluationMetricRow)
+version_metrics = table(VersionMetricRow)

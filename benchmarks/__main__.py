@@ -1,0 +1,33 @@
+"""Run the benchmarks: all of them, or those that are named (`make bench ARGS="startup transfer"`).
+
+    startup      how long the program takes to start, against importing what it needs
+    lookup       a reference among 10, 10,000 and 1,000,000 versions, on SQLite and PostgreSQL
+    transfer     push and pull of 100 MB, against cp plus one sha256
+    blobs        the folder store, against cp and sha256; memory of a large blob
+    fingerprint  a base model's fingerprint, against hashing the same bytes
+    compose      a truncated sum, against PEFT
+
+Each prints ratios from interleaved rounds of one run; `python -m benchmarks.NAME --help` has its options.
+"""
+
+import subprocess
+import sys
+
+NAMES = ("startup", "transfer", "blobs", "fingerprint", "compose", "lookup")
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or list(NAMES)
+    if unknown := [name for name in chosen if name not in NAMES]:
+        print(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    failed = []
+    for name in chosen:
+        print(f"\n== {name}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"]).returncode:
+            failed.append(name)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
