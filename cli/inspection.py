@@ -109,16 +109,17 @@ def _measure(out: Output, subject: str) -> "AdapterStatistics":
 
 def _statistics(measured: "AdapterStatistics") -> None:
     heading(f"{count(len(measured.modules), 'delta')}, norm {number(measured.norm)} in all")
-    columns = ["module", "rank", "true", "norm", "largest", "stable", "effective"]
+    columns = ["module", "rank", "norm", "largest", "stable", "effective"]
     table(columns, [_figures(module) for module in measured.modules], numbers=columns[1:])
 
 
 def _figures(module: "Statistics") -> list[str]:
     if module.norm is None:
         why = "NaN" if module.not_finite else "—"
-        return [module.module, str(module.rank), why, why, why, why, why]
+        return [module.module, str(module.rank), why, why, why, why]
     figures = [module.norm, module.singular[0], module.stable_rank or 0.0, module.effective_rank or 0.0]
-    return [module.module, str(module.rank), str(module.numerical_rank), *(f"{figure:.4g}" for figure in figures)]
+    rank = str(module.rank) if module.numerical_rank == module.rank else f"{module.numerical_rank} of {module.rank}"
+    return [module.module, rank, *(f"{figure:.4g}" for figure in figures)]
 
 
 def _whole(measured: "AdapterStatistics") -> None:

@@ -1,6 +1,5 @@
 """merge, extract and verify-merge: an adapter and a base model's weights."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from cli.documents import version_document
 from cli.facts import base_text, layers_alike, shape_text
 from cli.inspection import is_folder
 from cli.output import Output, facts, heading, next_step, say, table, warn
-from cli.text import count, human_size, number
+from cli.text import count, human_size
 from registry.domain import expression
 from registry.domain.errors import WrongUsage
 from registry.domain.recipe import DTYPES
@@ -36,8 +35,8 @@ def _one_thread() -> None:
 
 @command(
     "merge",
-    "adapters merge demo/sentiment --base ./all-MiniLM-L6-v2 --out ./merged",
-    "adapters merge '0.7*demo/sentiment + 0.3*demo/wordnet' --base ./all-MiniLM-L6-v2 --out ./both",
+    "adapters merge demo/sentiment --base ./minilm --out ./merged",
+    "adapters merge 'demo/sentiment - demo/wordnet' --base ./minilm --out ./less",
 )
 @click.argument("text", metavar="EXPR", help="as '0.7*team/a@production + 0.3*team/b', or one reference")
 @click.option("--base", type=FOLDER, required=True, help="The folder with the base's safetensors files.")
@@ -86,8 +85,7 @@ def _warn_unchanged(merged: "Merged") -> None:
 
 @command(
     "extract",
-    "adapters extract --base ./all-MiniLM-L6-v2 --tuned ./tuned --rank 16 --into demo/extracted",
-    "adapters extract --base ./all-MiniLM-L6-v2 --tuned ./tuned --energy 0.95 --into demo/extracted",
+    "adapters extract --base ./minilm --tuned ./tuned --rank 8 --into demo/new",
 )
 @click.option("--base", type=FOLDER, required=True, help="The folder of a registered base.")
 @click.option("--tuned", type=FOLDER, required=True, help="The folder of the model that was tuned from it.")
@@ -132,7 +130,7 @@ def _describe_extraction(made: "Extracted") -> None:
         ("version", f"{version.reference}{known}"),
         ("base", base_text(version.base)),
         ("adapter", shape_text(version.summary)),
-        ("energy", f"{report.energy_kept:.4%} kept, in {count(len(report.modules), 'module')}"),
+        ("energy", f"{report.energy_kept:.2%} kept, in {count(len(report.modules), 'module')}"),
         ("equal", count(made.extraction.equal, "tensor")),
     ]
     facts(rows)
@@ -144,8 +142,7 @@ def _describe_extraction(made: "Extracted") -> None:
 
 @command(
     "verify-merge",
-    "adapters verify-merge ./merged --base ./all-MiniLM-L6-v2 --adapter demo/sentiment",
-    "adapters verify-merge ./merged --base ./all-MiniLM-L6-v2 --adapter ./sentiment --json",
+    "adapters verify-merge ./tuned --base ./minilm --adapter demo/sentiment",
 )
 @click.argument("merged", metavar="MERGED", type=FOLDER, help="the folder of the merged model")
 @click.option("--base", type=FOLDER, required=True, help="The folder of the model that the adapter was merged into.")
@@ -182,36 +179,36 @@ def _describe_verdict(verdict: "Verdict") -> None:
     facts([(label, value) for label, value in rows if value])
     if verdict.checks:
         heading(f"{count(len(verdict.checks), 'tensor')} (* stands for a layer's number)")
-        columns = ["module", "n", "verdict", "changed", "mismatches", "why"]
-        table(columns, _check_rows(verdict.checks), numbers=["n", "changed", "mismatches"])
+        columns = ["module", "n", "changed", "off", "result"]
+        table(columns, _check_rows(verdict.checks), numbers=columns[1:4])
+    for line in _reasons(verdict.checks):
+        say(line)
     if verdict.verdict == "inconclusive":
         say("inconclusive: no mistake was found, and not everything could be replayed bit for bit")
 
 
 def _check_rows(checks: Sequence["Check"]) -> list[list[str]]:
-    """Modules of all layers that say the same as one row, with how many there are and the mean of their shares."""
-    rows: dict[tuple[str, ...], list[Check]] = {}
+    """Modules of all layers that came out alike as one row, with how many there are and their common shares."""
+    rows: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
-        name = layers_alike(check.module or check.tensor)
-        why = check.fault or check.way or ""
-        rows.setdefault((name, check.verdict, why), []).append(check)
+        result = check.fault or check.way or check.verdict
+        rows.setdefault((layers_alike(check.module or check.tensor), result), []).append(check)
     return [
-        [name, str(len(same)), verdict, _share(same, "changed"), _share(same, "mismatches"), _why(why, same)]
-        for (name, verdict, why), same in rows.items()
+        [name, str(len(same)), _share(same, "changed"), _share(same, "mismatches"), result]
+        for (name, result), same in rows.items()
     ]
+
+
+def _reasons(checks: Sequence["Check"]) -> list[str]:
+    """One sentence of each kind of result that needs one, from the first tensor that has it."""
+    first: dict[str, Check] = {}
+    for check in checks:
+        if check.text:
+            first.setdefault(check.fault or check.verdict, check)
+    reasons = [f"{kind}: {check.text} ({check.module or check.tensor})" for kind, check in first.items()]
+    return ["", *reasons] if reasons else []
 
 
 def _share(checks: Sequence["Check"], field: str) -> str:
     elements = sum(check.elements for check in checks)
     return f"{sum(getattr(check, field) for check in checks) / elements:.2%}" if elements else "—"
-
-
-def _why(why: str, checks: Sequence["Check"]) -> str:
-    texts = Counter(check.text for check in checks if check.text)
-    factors = [check.factor for check in checks if check.factor is not None]
-    text = next(iter(texts)) if len(texts) == 1 else ""
-    if len(texts) > 1:
-        text = f"{next(iter(texts))}, and alike"
-    elif not text and factors:
-        text = f"factor {number(sum(factors) / len(factors))}"
-    return ": ".join(part for part in (why, text) if part)

@@ -60,7 +60,7 @@ def merge(
     Raises what looking up, loading and composing raise, WrongBase, BaseMismatch, OutputTaken, NotEnoughSpace.
     """
     choose_device(device)
-    out = out.absolute()
+    out = out if out.name not in ("", "..") else out.resolve()
     check_output(out)
     inputs = Inputs(registry)
     pinned = recipe.with_dtype("float32").pin(inputs.resolve)
