@@ -21,7 +21,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from torch import Tensor
 from composition.placement import Addition
 from composition.shards import CHUNK, DTYPES, OpenFiles, Shard, block_rows, label, row_count, row_width
 from registry.domain.digest import json_digest, sha256_stream
-from registry.domain.errors import InvalidAdapter, InvalidFile, NotEnoughSpace, OutputTaken
+from registry.domain.errors import InvalidAdapter, InvalidFile, NotEnoughSpace, OutputTaken, Refused
 from registry.formats.base_files import StoredTensor
 from registry.formats.json_document import JsonLimits, parse_object
 
@@ -121,7 +121,11 @@ def merge_shards(
         copied, left_out = _companions(plan)
         _check_space(plan, done)
         merger = _Merger(plan, changes, progress, done)
-        merger.run(workers)
+        try:
+            merger.run(workers)
+        except Refused:
+            shutil.rmtree(plan.partial)  # the same merge would be refused again
+            raise
         merged = Merged(plan.out, merger.shards, copied, left_out, len(done))
         files = [_copy(plan.base / path, plan.partial / path, path) for path in copied]
         _write_manifest(plan, merged, files)
@@ -149,6 +153,7 @@ class _Merger:
         self._progress = progress
         self._finished = dict(done)
         self._lock = Lock()
+        self._stopped = False
         self._bytes = sum(shard.size for shard in done.values())
         self._total = sum(shard.size for shard in plan.shards)
 
@@ -163,6 +168,9 @@ class _Merger:
         try:
             for future in [pool.submit(self._merge, shard) for shard in missing]:
                 future.result()
+        except BaseException:
+            self._stopped = True
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -197,6 +205,8 @@ class _Merger:
         _copy_bytes(files, shard.file, position, stop=shard.size, writer=writer)
 
     def _advance(self, count: int) -> None:
+        if self._stopped:
+            raise CancelledError
         with self._lock:
             self._bytes += count
             self._progress("merging", self._bytes, self._total)

@@ -1,5 +1,6 @@
 """Merging into a base: the true sum rounded once, everything else untouched, whatever happens meanwhile."""
 
+import fcntl
 import json
 import os
 import signal
@@ -212,6 +213,16 @@ def test_a_started_merge_is_not_continued_with_another_recipe(small: World, monk
     assert run(small, "demo/a").resumed == 2
 
 
+def test_two_runs_do_not_write_into_one_folder(small: World) -> None:
+    partial = small.root / "out.partial"
+    partial.mkdir()
+    with (partial / ".lock").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OutputTaken, match=r"out\.partial"):
+            run(small, "demo/a")
+    assert run(small, "demo/a").resumed == 0
+
+
 def _fail(*_: object) -> None:
     raise InvalidFile("merge.json", "test", "a planted failure")
 
@@ -248,7 +259,8 @@ def test_an_overflow_of_the_bases_dtype_is_refused(tmp_path: Path) -> None:
         made.push("demo/a", write_lora(tmp_path / "a", factors(1, size=200.0)))
         with pytest.raises(InvalidAdapter, match="overflow float16"):
             run(made, "demo/a")
-    assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+        assert run(made, "0.0001*demo/a").resumed == 0
 
 
 def test_a_module_without_a_tensor_is_an_error(small: World) -> None:

@@ -262,3 +262,20 @@ def test_pefts_merge_of_a_trained_adapter_matches(tmp_path: Path, name: str) -> 
     model.merge_and_unload().save_pretrained(str(tmp_path / "merged"))
     verdict = verify_merge(tmp_path / "merged", base=minilm_folder(), adapter=adapter, progress=silent)
     assert verdict.verdict == MATCHES, verdict.faults
+
+
+@pytest.mark.parametrize("rounded_first", [False, True])
+def test_a_model_that_was_saved_in_another_dtype_matches(tmp_path: Path, rounded_first: bool) -> None:
+    tensors = base_tensors(torch.float32)
+    start = {name: tensor.bfloat16().float() for name, tensor in tensors.items()} if rounded_first else tensors
+    result = {name: tensor.bfloat16() for name, tensor in merged(start).items()}
+    verdict = verify(tmp_path, tensors, result)
+    assert verdict.verdict == MATCHES
+    assert {check.way for check in verdict.checks} == {"one rounding" + (", base in bfloat16" if rounded_first else "")}
+    assert all("was F32 and is BF16" in note for note in verdict.notes) and verdict.notes
+
+
+def test_a_wrapper_around_the_merged_models_names_is_seen_through(tmp_path: Path) -> None:
+    tensors = base_tensors()
+    wrapped = {f"wrapped.{name}": tensor for name, tensor in merged(tensors).items()}
+    assert verify(tmp_path, tensors, wrapped).verdict == MATCHES
