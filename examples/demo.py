@@ -1,15 +1,17 @@
 """The main job on real adapters: push, blend, publish, pull, score, promote, roll back (`make demo`).
 
 Every step is the command that a user would type, run as its own process on a registry in ./demo-registry
-(SQLite and a folder). The registry stays there to be explored.
+(SQLite and a folder). The registry stays there to be explored. `--svg FILE` also draws the second half as a picture.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -27,6 +29,9 @@ console = Console(highlight=False)
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--svg", type=Path, help="draw the scores and the rollback into this file")
+    picture = parser.parse_args().svg
     started = time.monotonic()
     shutil.rmtree(HOME, ignore_errors=True)
     from score import base_folder  # lazy: start-up time (torch and transformers)
@@ -41,6 +46,9 @@ def main() -> int:
     run("lineage", "demo/both")
     run("pull", "demo/both", "--to", short(PULLED))
 
+    if picture:
+        console.record = True  # from here on
+        console.width = 100
     title("3  Does the blend do both jobs? Held-out accuracy, 400 examples a task")
     show_scores()
 
@@ -51,6 +59,8 @@ def main() -> int:
     run("rollback", "demo/both", "production", "--reason", "v2 only knows sentiment")
     run("history", "demo/both", "production")
     run("resolve", "demo/both@production")
+    if picture:
+        console.save_svg(str(picture), title="make demo")
     epilogue(time.monotonic() - started)
     return 0
 
@@ -67,7 +77,15 @@ def run(*arguments: str) -> None:
     environment = os.environ | {"ADAPTERS_HOME": str(HOME)}
     for unwanted in ("ADAPTERS_DATABASE_URL", "ADAPTERS_BLOBS_URL", "ADAPTERS_REGISTRY"):
         environment.pop(unwanted, None)
-    subprocess.run([PROGRAM, *arguments], check=True, cwd=ROOT, env=environment)
+    sys.stdout.flush()
+    done = subprocess.run([PROGRAM, *arguments], check=True, cwd=ROOT, env=environment, **_captured())
+    if done.stdout:
+        console.print(done.stdout.rstrip(), markup=False)
+
+
+def _captured() -> dict[str, Any]:
+    """A picture holds what the programs print; otherwise they print, in colour, to the terminal themselves."""
+    return {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if console.record else {}
 
 
 def show_scores() -> None:
