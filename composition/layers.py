@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import prod
 from typing import BinaryIO
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, ModuleSpec
+from registry.formats.peft_config import MAX_RANK
 from registry.formats.safetensors import Limits, read_header
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -98,6 +100,8 @@ def _tensor(data: bytearray, dtype: torch.dtype, shape: Sequence[int], name: str
 
 def _layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
     roles = {role: tensors[name] for role, name in module.tensors.items() if role != "alpha"}
+    if (rank := _rank_as_lora(module, roles)) > MAX_RANK:
+        raise UnsupportedAdapter(module.name, f"a LoRA of rank {rank}", f"PEFT and its kin go up to {MAX_RANK}")
     if module.kind == "loha":
         a, b = loha_factors(roles)
     elif module.kind == "lokr":
@@ -105,6 +109,16 @@ def _layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
     else:
         a, b = roles["A"], roles["B"]
     return Layer(module.name, *_with_kernel(module, a, b), module.scaling)
+
+
+def _rank_as_lora(module: ModuleSpec, roles: Mapping[str, Tensor]) -> int:
+    """The rank of the pair of factors that a layer becomes, known before any is formed."""
+    if module.kind == "loha":
+        return module.rank**2
+    if module.kind == "lokr":
+        sides = [roles.get(name) for name in ("lokr_w1", "lokr_w2")]
+        return prod(module.rank if side is None else min(side.flatten(1).shape) for side in sides)
+    return module.rank
 
 
 def _with_kernel(module: ModuleSpec, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

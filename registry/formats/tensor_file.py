@@ -34,7 +34,7 @@ def read_file_header(path: str, size: int, open_file: OpenFile, *, limits: Limit
     """The header of a file of `size` bytes. Raises InvalidFile, and UnsupportedAdapter for a pickle."""
     limits = limits or Limits()
     with open_file(path, start=0, length=min(16, size)) as stream:
-        head = stream.read(16)
+        head = _take(stream, 16)
     if kind := pickled_as(head):
         raise UnsupportedAdapter(path, f"weights in a {kind}", CONVERT_PICKLE)
     length: int = struct.unpack("<Q", head[:8].ljust(8, b"\0"))[0]
@@ -56,7 +56,7 @@ def read_scalars(path: str, tensors: Iterable[TensorEntry], open_file: OpenFile)
         position = first
         for tensor in wanted:
             _skip(stream, tensor.start - position, path)
-            values[tensor.name] = _decode(stream.read(tensor.end - tensor.start), tensor)
+            values[tensor.name] = _decode(_take(stream, tensor.end - tensor.start), tensor)
             position = tensor.end
     return values
 
@@ -70,6 +70,14 @@ def _skip(stream: BinaryIO, count: int, path: str) -> None:
         if not data:
             raise InvalidFile(path, "end", "the file ends before its last tensor")
         count -= len(data)
+
+
+def _take(stream: BinaryIO, count: int) -> bytes:
+    """`count` bytes, or all that are left; a stream from the network gives fewer at a time than it is asked for."""
+    data = bytearray()
+    while len(data) < count and (part := stream.read(count - len(data))):
+        data += part
+    return bytes(data)
 
 
 def _decode(data: bytes, tensor: TensorEntry) -> float:

@@ -253,6 +253,14 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
         convert(source, tmp_path / "b.safetensors", "kohya")
 
 
+def test_a_loha_that_would_become_a_monster_is_refused_before_it_does(tmp_path: Path) -> None:
+    layer, rank = "lora_unet_mid_block_attentions_0_proj_in", 300
+    shapes = {"hada_w1_a": (1, rank), "hada_w1_b": (rank, 1), "hada_w2_a": (1, rank), "hada_w2_b": (rank, 1)}
+    save_file({f"{layer}.{role}": torch.ones(shape) for role, shape in shapes.items()}, tmp_path / "a.safetensors")
+    with pytest.raises(UnsupportedAdapter, match="rank 90000"):
+        convert(tmp_path / "a.safetensors", tmp_path / "out", "peft")
+
+
 # -- laws -------------------------------------------------------------------------------------------------------------
 
 sizes = st.integers(1, 6)

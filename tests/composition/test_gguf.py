@@ -7,6 +7,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from transformers.modeling_gguf_pytorch_utils import LlamaTensorProcessor
 
 from composition.adapter_source import Adapter, read_adapter
 from composition.convert import convert
@@ -82,6 +83,15 @@ def test_reordered_rows_meet_llama_cpps_rotation_as_transformers_meet_theirs(hea
     torch.testing.assert_close(
         rotated(permute_rows(b, heads, "q"), heads, halves=False), rotated(b, heads, halves=True)
     )
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 3)])
+def test_transformers_puts_our_rows_back_when_it_reads_gguf(heads: int, kv_heads: int) -> None:
+    processor = LlamaTensorProcessor(config={"num_attention_heads": heads, "num_key_value_heads": kv_heads})
+    for kind, count in (("q", heads), ("k", kv_heads)):
+        b = torch.randn(count * 8, 5)
+        read = processor.process(permute_rows(b, count, kind).numpy(), name=f"blk.0.attn_{kind}.weight")
+        assert np.array_equal(read.weights, b.numpy())
 
 
 def test_query_and_key_are_reordered_by_their_own_heads_and_nothing_else_is(tmp_path: Path) -> None:
