@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ceph check bench clean
+.PHONY: help demo test test-ceph test-llamacpp check bench clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,10 +23,13 @@ demo: $(READY)  ## the main job on real adapters, with SQLite and a folder
 	@$(BIN)/python examples/demo.py
 
 test: $(READY)  ## every test but those that need Ceph
-	$(BIN)/python -m pytest -m 'not ceph' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not ceph' $(ARGS)
 
 test-ceph: $(READY)  ## install and start a Ceph RGW, run the S3 contract suite and the end-to-end tests on it
 	PYTHON=$(BIN)/python tests/ceph/run $(ARGS)
+
+test-llamacpp: $(READY)  ## build llama-cpp-python in an environment of its own, compare a GGUF adapter's perplexity with PEFT's
+	PYTHON=$(BIN)/python tests/llamacpp/run
 
 check: $(READY)  ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,11 @@ from cli.output import Output, facts, heading, table, warn
 from cli.text import count, number, short_digest
 from registry.domain.errors import InvalidAdapter
 from registry.domain.reference import Reference
-from registry.domain.spec import AdapterSummary, ModuleSpec
+from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
+
+_NOTED = ("ss_", "modelspec.")
+_SHOWN_LIMIT = 200  # characters: captions' statistics are longer
+_SHOWN = ("modelspec.title", "modelspec.architecture", "ss_base_model_version", "ss_network_module", "ss_num_epochs")
 
 if TYPE_CHECKING:
     from composition.inspect import AdapterStatistics, Statistics
@@ -30,10 +34,11 @@ class Subject:
     where: str
     summary: AdapterSummary
     modules: tuple[ModuleSpec, ...]
+    training: dict[str, str] = field(default_factory=dict)
 
 
 @command("inspect", "adapters inspect ./sentiment", "adapters inspect demo/sentiment --weights")
-@click.argument("subject", metavar="PATH|REF", help="a folder, or a reference; a folder that exists wins")
+@click.argument("subject", metavar="PATH|REF", help="a folder or file, or a reference; a path that exists wins")
 @click.option("--weights", is_flag=True, help="Read the weights too: norms, spectra, true ranks, dead modules, NaN.")
 def inspect(out: Output, subject: str, weights: bool) -> None:
     """Show what an adapter is: modules, ranks, scaling, variants.
@@ -46,6 +51,7 @@ def inspect(out: Output, subject: str, weights: bool) -> None:
         found.where: found.label,
         **summary_document(found.summary),
         "base_name": found.summary.base_name,
+        "training": found.training,
         "modules": [module_document(module) for module in found.modules],
     }
     if not weights:
@@ -63,8 +69,8 @@ def inspect(out: Output, subject: str, weights: bool) -> None:
 
 
 def is_folder(text: str) -> bool:
-    """Whether PATH|REF is a path: it begins like one, or there is such a folder."""
-    return text.startswith((".", "/", "~")) or os.path.isdir(text)  # noqa: PTH112  # a string, not yet a path
+    """Whether PATH|REF is a path: it begins like one, or there is such a folder or file."""
+    return text.startswith((".", "/", "~")) or os.path.exists(text)  # noqa: PTH110  # a string, not yet a path
 
 
 def _of_folder(folder: Path) -> Subject:
@@ -72,10 +78,17 @@ def _of_folder(folder: Path) -> Subject:
     from registry.service.workfolder import select_files  # lazy: start-up time
 
     folder = folder.expanduser()
-    spec = inspect_folder(folder, select_files(folder).kept)
+    selection = select_files(folder)
+    spec = inspect_folder(selection.folder, selection.kept)
     if spec is None:
         raise InvalidAdapter(str(folder), "there is no adapter_config.json in it and no weights")
-    return Subject(str(folder), "folder", spec.summary, spec.modules)
+    return Subject(str(folder), "folder", spec.summary, spec.modules, _trained_with(spec))
+
+
+def _trained_with(spec: AdapterSpec) -> dict[str, str]:
+    """What a trainer noted in the file (kohya's ss_*, modelspec.*), short enough to be shown."""
+    noted = {key: value for key, value in spec.config.items() if key.startswith(_NOTED)}
+    return {key: value for key, value in noted.items() if isinstance(value, str) and len(value) <= _SHOWN_LIMIT}
 
 
 def _of_reference(reference: Reference) -> Subject:
@@ -85,7 +98,7 @@ def _of_reference(reference: Reference) -> Subject:
 
 
 def _describe(subject: Subject) -> None:
-    summary = subject.summary
+    summary, training = subject.summary, subject.training
     rows = [
         (subject.where, subject.label),
         ("format", f"{summary.format}, {summary.peft_type}" + (f", {summary.task_type}" if summary.task_type else "")),
@@ -94,6 +107,7 @@ def _describe(subject: Subject) -> None:
         ("size", count(summary.parameters, "parameter")),
         ("targets", " ".join(summary.targets)),
         ("variants", " ".join(summary.variants) or "none: plain LoRA"),
+        *((key.partition(".")[2] or key.removeprefix("ss_"), found) for key in _SHOWN if (found := training.get(key))),
     ]
     facts(rows)
 

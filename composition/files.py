@@ -140,7 +140,9 @@ def peft_config(composition: Composition) -> dict[str, Any]:
     `r` is the largest rank, since engines reserve room by it; modules of another rank are named in the patterns.
     """
     largest = max(module.delta.rank for module in composition.modules)
-    ranks = {_pattern(module.name): module.delta.rank for module in composition.modules if module.delta.rank != largest}
+    ranks = {
+        exact_pattern(module.name): module.delta.rank for module in composition.modules if module.delta.rank != largest
+    }
     return {
         "alpha_pattern": ranks,
         "base_model_name_or_path": composition.base_name,
@@ -164,7 +166,7 @@ def peft_config(composition: Composition) -> dict[str, Any]:
     }
 
 
-def _pattern(name: str) -> str:
+def exact_pattern(name: str) -> str:
     """A key of rank_pattern that matches this module and no other.
 
     PEFT reads a key as `(.*\\.)?(key)$` from the beginning of a name, so an unanchored one would also match the module

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import program
-from tests.factories import EXAMPLES, minilm_folder, write_tensors
+from tests.factories import EXAMPLES, minilm_folder, smollm2_file, write_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -107,6 +107,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copytree(EXAMPLES / example, folder / name)
     for name in ("all-MiniLM-L6-v2", "minilm"):
         (folder / name).symlink_to(minilm_folder())
+    shutil.copy(ROOT / "tests" / "golden" / "lycoris-loha.safetensors", folder / "style.safetensors")
+    (folder / "SmolLM2.gguf").symlink_to(smollm2_file())
     _prepare(monkeypatch, tmp_path / "home")
     monkeypatch.chdir(folder)
     return folder

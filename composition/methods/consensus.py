@@ -1,0 +1,55 @@
+"""Electing a sign for each element, and merging what agrees with it: the second half of TIES, and of what came after.
+
+Source: TIES-Merging, arXiv 2306.01708, algorithm 1, "elect final signs" and "disjoint merge".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from registry.domain.method import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Consensus:
+    """How to elect and to normalise.
+
+    `sign`: "total" sums the values, "frequency" counts their signs. `elect`: "weighted" votes with weight * value, and
+    where the vote is even keeps nothing; "peft" votes with the bare values, and an even vote counts as +.
+    `normalise`: divide by the number of inputs that agree ("count"), by the sum of their absolute weights ("weights"),
+    or by nothing ("none").
+    """
+
+    sign: str
+    elect: str
+    normalise: str
+
+    @classmethod
+    def of(cls, params: Mapping[str, Value]) -> Self:
+        return cls(str(params["sign"]), str(params["elect"]), str(params["normalise"]))
+
+    def merged(self, values: Tensor, weights: Tensor) -> Tensor:
+        """values: (inputs, …), zero where dropped; weights: (inputs, 1, …). Returns (…)."""
+        votes = values * weights if self.elect == "weighted" else values
+        elected = self.elected(votes)
+        agreeing = (votes * elected).clamp_(min=0)  # what disagrees is negative
+        parts = agreeing if self.elect == "weighted" else agreeing * weights
+        total = parts.sum(0).mul_(elected)
+        return total.div_(self._divisor(agreeing.sign_(), weights))
+
+    def elected(self, votes: Tensor) -> Tensor:
+        """The elected signs: (…), of votes: (inputs, …)."""
+        vote = votes.sum(0) if self.sign == "total" else votes.sign().sum(0)
+        return torch.where(vote >= 0, 1.0, -1.0).to(vote.dtype) if self.elect == "peft" else vote.sign_()
+
+    def _divisor(self, agrees: Tensor, weights: Tensor) -> Tensor:
+        """What sums are divided by; 1 where nothing agrees. agrees: (inputs, …), 1 or 0."""
+        if self.normalise == "count":
+            return agrees.sum(0).clamp_(min=1)
+        if self.normalise == "none":
+            return agrees.new_ones(())
+        total = (agrees * weights.abs()).sum(0)
+        return torch.where(total > 0, total, 1)
