@@ -46,7 +46,7 @@ def inspect(out: Output, subject: str, weights: bool) -> None:
     Only the configuration and the tensor header are read, so it costs the same for any size, unless --weights is given.
     `team/name@main` is always a reference, `./team/name` always a folder.
     """
-    found = _of_folder(Path(subject)) if is_folder(subject) else _of_reference(Reference.parse(subject))
+    found = _of_folder(Path(subject)) if is_path(subject) else _of_reference(Reference.parse(subject))
     document = {
         found.where: found.label,
         **summary_document(found.summary),
@@ -68,7 +68,7 @@ def inspect(out: Output, subject: str, weights: bool) -> None:
     )
 
 
-def is_folder(text: str) -> bool:
+def is_path(text: str) -> bool:
     """Whether PATH|REF is a path: it begins like one, or there is such a folder or file."""
     return text.startswith((".", "/", "~")) or os.path.exists(text)  # noqa: PTH110  # a string, not yet a path
 
@@ -116,7 +116,7 @@ def _measure(out: Output, subject: str) -> "AdapterStatistics":
     from composition.base_jobs import fetched  # lazy: start-up time
     from composition.inspect import inspect_weights  # lazy: start-up time
 
-    adapter = Path(subject).expanduser() if is_folder(subject) else Reference.parse(subject)
+    adapter = Path(subject).expanduser() if is_path(subject) else Reference.parse(subject)
     with out.progress() as progress, fetched(opened, adapter, progress) as folder:
         return inspect_weights(folder, progress)
 

@@ -41,12 +41,12 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Compose": {
         "blend": Entry("cli.compose:blend", "Compose adapters by an expression and publish the result."),
+        "convert": Entry("cli.convert:convert", "Write an adapter in another format, its effect unchanged."),
         "merge": Entry("cli.merge:merge", "Merge adapters into a base model's weights."),
         "extract": Entry("cli.merge:extract", "Make a LoRA of the difference between two models and publish it."),
         "verify-merge": Entry(
             "cli.merge:verify_merge", "Check that a merged model is the base plus an adapter, and name what is wrong."
         ),
-        "convert": Entry("cli.convert:convert", "Write an adapter in another format, its effect unchanged."),
     },
     "Promote and look after": {
         "promote": Entry("cli.aliases:promote", "Point an alias at a version."),

@@ -10,7 +10,7 @@ from cli.client import opened
 from cli.command import ADAPTER_NAME, command
 from cli.documents import version_document
 from cli.facts import base_text, layers_alike, shape_text
-from cli.inspection import is_folder
+from cli.inspection import is_path
 from cli.output import Output, facts, heading, next_step, say, table, warn
 from cli.text import count, human_size
 from registry.domain import expression
@@ -156,7 +156,7 @@ def verify_merge(out: Output, merged: Path, base: Path, adapter: str) -> None:
     The merge is done again, bit for bit, in each way in which tools round; what no such way gives is compared with the
     known mistakes. Leaves with 0 where everything matches, 4 where there is a fault, 1 where nothing is decided.
     """
-    subject = Path(adapter).expanduser() if is_folder(adapter) else Reference.parse(adapter)
+    subject = Path(adapter).expanduser() if is_path(adapter) else Reference.parse(adapter)
     with out.progress() as progress:
         from composition.base_jobs import verify  # lazy: start-up time
 

@@ -105,10 +105,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for name, example in FOLDERS.items():
         shutil.copytree(EXAMPLES / example, folder / name)
-    for name in ("all-MiniLM-L6-v2", "minilm"):
-        (folder / name).symlink_to(minilm_folder())
     shutil.copy(ROOT / "tests" / "golden" / "lycoris-loha.safetensors", folder / "style.safetensors")
     (folder / "SmolLM2.gguf").symlink_to(smollm2_file())
+    for name in ("all-MiniLM-L6-v2", "minilm"):
+        (folder / name).symlink_to(minilm_folder())
     _prepare(monkeypatch, tmp_path / "home")
     monkeypatch.chdir(folder)
     return folder
