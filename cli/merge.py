@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.client import opened
-from cli.command import ADAPTER_NAME, FOLDER, command
+from cli.command import ADAPTER_NAME, command
 from cli.documents import version_document
 from cli.facts import base_text, layers_alike, shape_text
 from cli.inspection import is_path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from composition.base_merge import Merged
     from composition.verify_merge import Check, Verdict
 
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _EXIT = {"matches": 0, "fault": 4, "inconclusive": 1}
 _SHOWN = 12  # tensors that are left behind or changed besides, told by name
 
@@ -39,7 +40,7 @@ def _one_thread() -> None:
     "adapters merge 'demo/sentiment - demo/wordnet' --base ./minilm --out ./less",
 )
 @click.argument("text", metavar="EXPR", help="as '0.7*team/a@production + 0.3*team/b', or one reference")
-@click.option("--base", type=FOLDER, required=True, help="The folder with the base's safetensors files.")
+@click.option("--base", type=_FOLDER, required=True, help="The folder with the base's safetensors files.")
 @click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="The folder to write.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Shards to write at once; one a processor by default.")
 def merge(out: Output, text: str, base: Path, target: Path, workers: int | None) -> None:
@@ -87,8 +88,8 @@ def _warn_unchanged(merged: "Merged") -> None:
     "extract",
     "adapters extract --base ./minilm --tuned ./tuned --rank 8 --into demo/new",
 )
-@click.option("--base", type=FOLDER, required=True, help="The folder of a registered base.")
-@click.option("--tuned", type=FOLDER, required=True, help="The folder of the model that was tuned from it.")
+@click.option("--base", type=_FOLDER, required=True, help="The folder of a registered base.")
+@click.option("--tuned", type=_FOLDER, required=True, help="The folder of the model that was tuned from it.")
 @click.option("--into", type=ADAPTER_NAME, required=True, metavar="TEAM/NAME", help="The adapter that gets the result.")
 @click.option("--rank", type=click.IntRange(1, 65536), help="Keep this rank of each module.")
 @click.option("--energy", type=click.FloatRange(0, 1, min_open=True), help="Keep this share of each module's energy.")
@@ -144,8 +145,8 @@ def _describe_extraction(made: "Extracted") -> None:
     "verify-merge",
     "adapters verify-merge ./tuned --base ./minilm --adapter demo/sentiment",
 )
-@click.argument("merged", metavar="MERGED", type=FOLDER, help="the folder of the merged model")
-@click.option("--base", type=FOLDER, required=True, help="The folder of the model that the adapter was merged into.")
+@click.argument("merged", metavar="MERGED", type=_FOLDER, help="the folder of the merged model")
+@click.option("--base", type=_FOLDER, required=True, help="The folder of the model that the adapter was merged into.")
 @click.option(
     "--adapter", metavar="REF|PATH", required=True, help="A folder, or a reference; a folder that exists wins."
 )

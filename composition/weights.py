@@ -10,10 +10,10 @@ from pathlib import Path
 from torch import Tensor
 
 from composition.shards import DTYPES, OpenFiles
-from registry.domain.errors import InvalidAdapter
+from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, ModuleSpec
 from registry.formats.base_files import StoredTensor
-from registry.formats.peft import WEIGHTS, read_folder
+from registry.formats.peft import CONFIG, WEIGHTS, read_folder
 from registry.formats.safetensors import read_header
 
 
@@ -42,6 +42,9 @@ class Factors:
 
 def open_weights(folder: Path) -> AdapterWeights:
     """Read an adapter's configuration and header. Raises InvalidFile, InvalidAdapter, UnsupportedAdapter."""
+    if not (folder / CONFIG).is_file():
+        reason = "only PEFT folders are measured and replayed; `adapters convert PATH OUT --to peft` makes one"
+        raise UnsupportedAdapter(str(folder), f"an adapter without {CONFIG}", reason)
     spec = read_folder(folder)
     file = folder / WEIGHTS
     with file.open("rb") as stream:
