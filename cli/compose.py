@@ -14,7 +14,8 @@ from cli.output import Facts, Output, facts, heading, next_step, say, table
 from cli.text import count, number
 from registry.domain import expression
 from registry.domain.errors import WrongUsage
-from registry.domain.methods import METHODS, Method, Parameter
+from registry.domain.method import Method, Parameter
+from registry.domain.methods import METHODS
 from registry.domain.recipe import DTYPES, Recipe
 from registry.domain.reference import AdapterName
 
@@ -166,6 +167,8 @@ def _report_facts(report: "Report") -> Facts:
     ]
     if report.rank != report.rank_in:
         rows.insert(1, ("energy", f"{report.energy_kept:.2%} kept"))
+    if report.merge_kept is not None:
+        rows.insert(1, ("merge", f"{report.merge_kept:.2%} of its energy kept at its rank"))
     return rows
 
 
@@ -177,6 +180,7 @@ def _method_document(method: Method) -> dict[str, Any]:
         "summary": method.summary,
         "source": method.source,
         "parameters": [_parameter_document(parameter) for parameter in method.parameters],
+        "presets": {name: dict(options) for name, options in method.presets.items()},
     }
 
 
@@ -186,7 +190,9 @@ def _parameter_document(parameter: Parameter) -> Mapping[str, Any]:
         "type": parameter.type,
         "minimum": parameter.minimum,
         "maximum": parameter.maximum,
+        "choices": list(parameter.choices),
         "default": parameter.default,
+        "required": parameter.default is None and not parameter.optional,
         "summary": parameter.summary,
     }
 
@@ -197,12 +203,26 @@ def _method_table() -> None:
         say(method.summary)
         say(f"Source: {method.source}")
         if rows := _parameter_rows(method.parameters):
-            table(["parameter", "from", "to", "default", "meaning"], rows)
+            table(["parameter", "values", "default", "meaning"], rows)
+        if method.presets:
+            say(f"preset={' or '.join(method.presets)} gives the numbers of that tool")
 
 
 def _parameter_rows(parameters: Iterable[Parameter]) -> list[list[str]]:
     return [
-        [p.name, number(p.minimum), number(p.maximum), "required" if p.default is None else str(p.default), p.summary]
+        [p.name, _values(p), _default(p), p.summary]
         for p in parameters
         if p.type != "weights"  # written as coefficients
     ]
+
+
+def _values(parameter: Parameter) -> str:
+    if parameter.choices:
+        return ", ".join(parameter.choices)
+    return f"{number(parameter.minimum)} to {number(parameter.maximum)}"
+
+
+def _default(parameter: Parameter) -> str:
+    if parameter.default is None:
+        return "" if parameter.optional else "required"
+    return str(parameter.default)

@@ -54,6 +54,10 @@ def _card(composition: Composition, *, name: AdapterName, asked: Recipe, pinned:
 
 def _figures(report: Report) -> list[str]:
     lines = [f"{len(report.modules)} modules, rank {report.rank}, {report.dtype}."]
+    if report.merge_kept is not None:
+        lines.append(
+            f"At its rank the merge keeps {report.merge_kept:.4%} of the energy that it had element by element."
+        )
     if report.error > 0:
         lines.append(f"Truncated from rank {report.rank_in}: {report.energy_kept:.4%} of the energy is kept.")
     if report.rounding > 0:

@@ -1,21 +1,27 @@
 """The engine: a pinned recipe and its loaded inputs in, one adapter and a report out.
 
 Module by module, on the CPU or a GPU by the same code. Sums stay concatenations of ranks, a truncation is computed
-through the small core, and what is stored is rounded once. The same recipe and inputs give the same bits on the same
-kind of device; set one intra-op thread per worker (see `low_rank`). It reads and writes no files.
+through the small core, every other method gives one low-rank delta, and what is stored is rounded once. The same
+recipe and inputs give the same bits on the same kind of device; set one intra-op thread per worker (see `low_rank`).
+It reads and writes no files.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from composition.adapter import LoadedAdapter
-from composition.low_rank import LowRank, balanced, concatenate, difference, is_finite, truncate
-from composition.report import ModuleReport, Report
+from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
+from composition.methods import METHODS
+from composition.methods.method import Input
+from composition.methods.truncate import truncated
+from composition.report import ModuleReport, Report, together
 from composition.spelling import spellings
+from registry.domain.digest import json_digest
 from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
-from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves
+from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves, node_document
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
 
@@ -110,12 +116,16 @@ def choose_device(name: str) -> torch.device:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Module:
-    """One module of the result, evaluated over the inputs that have it. None stands for no delta at all."""
+    """One module of the result, evaluated over the inputs that have it. None stands for no delta at all.
+
+    `results` keeps what methods gave, by their nodes' digests: a truncation around them asks twice.
+    """
 
     key: str
     name: str
     inputs: Mapping[str, LoadedAdapter]
     device: torch.device
+    results: dict[str, Truncation] = field(default_factory=dict)
 
     def compose(self, root: Node, dtype: torch.dtype) -> tuple[LowRank, ModuleReport]:
         exact = self._evaluate(root, truncating=False)
@@ -123,7 +133,8 @@ class _Module:
             raise AssertionError(f"no input of the canonical recipe has the module {self.name}")
         delta, norm, error = self._truncated(root, exact)
         rounded, rounding = self._rounded(delta.folded(), dtype)
-        report = ModuleReport(self.name, exact.rank, rounded.rank, norm, error, rounding)
+        merged, lost = self._fitted(root)
+        report = ModuleReport(self.name, exact.rank, rounded.rank, norm, error, rounding, merged, lost)
         return rounded.to(torch.device("cpu")), report
 
     def _truncated(self, root: Node, exact: LowRank) -> tuple[LowRank, float, float]:
@@ -131,16 +142,27 @@ class _Module:
         if not _truncates(root):
             return exact, exact.norm(), 0.0
         if isinstance(root, Call) and root.method == "truncate" and not _truncates(root.children[0]):
-            result = truncate(exact, _rank(root))
+            result = truncated(exact, root.params)
             return result.delta, result.norm, result.error
         delta = self._evaluate(root, truncating=True)
         assert delta is not None
         return delta, exact.norm(), (exact - delta).norm()
 
+    def _fitted(self, root: Node) -> tuple[float, float]:
+        """Norms of what the outermost methods made, and of what bringing that to a rank took away, together."""
+        found = [(weight, self.results[key]) for weight, key in _outermost(root) if key in self.results]
+        lossy = [(weight, result) for weight, result in found if result.error]
+        return (
+            together(weight * result.norm for weight, result in lossy),
+            together(weight * result.error for weight, result in lossy),
+        )
+
     def _evaluate(self, node: Node, *, truncating: bool) -> LowRank | None:
         if isinstance(node, Leaf):
             module = self.inputs[node.digest or ""].by_key.get(self.key)
             return module.delta.to(self.device) if module else None
+        if node.method in METHODS:
+            return self._merge(node)
         children = [self._evaluate(child, truncating=truncating) for child in node.children]
         if node.method == "truncate":
             return _kept(children[0], node) if truncating else children[0]
@@ -154,6 +176,29 @@ class _Module:
             reason = f"its factors overflow {dtype}; choose smaller weights or another dtype"
             raise InvalidAdapter(f"module {self.name}", reason)
         return delta
+
+    def _merge(self, node: Call) -> LowRank | None:
+        """What a method makes of its inputs, once: those are taken as the expression says, truncated where it does."""
+        key = _digest(node)
+        if key not in self.results:
+            parts = [_weighted(child) for child in node.children]
+            deltas = [self._evaluate(child, truncating=True) for _, child in parts]
+            present = [delta for delta in deltas if delta is not None]
+            if not present:
+                return None
+            self._check_shapes(present)
+            nothing = LowRank(present[0].A[:0], present[0].B[:, :0])
+            inputs = [
+                Input(weight, delta or nothing, self._stream(child))
+                for (weight, child), delta in zip(parts, deltas, strict=True)
+            ]
+            self.results[key] = METHODS[node.method](inputs, node.params)
+        return self.results[key].delta
+
+    def _stream(self, node: Node) -> int:
+        """Names this module of what an input came from, wherever in the expression it stands."""
+        name = hashlib.sha256(f"{_digest(node)} {self.name}".encode()).digest()
+        return int.from_bytes(name[:8], "big", signed=True)
 
     def _check_shapes(self, terms: list[LowRank]) -> None:
         shapes = sorted({term.shape for term in terms})
@@ -171,17 +216,37 @@ class _Module:
 
 
 def _kept(child: LowRank | None, node: Call) -> LowRank | None:
-    return None if child is None else truncate(child, _rank(node)).delta
-
-
-def _rank(node: Call) -> int:
-    rank = node.params["rank"]
-    assert isinstance(rank, int)
-    return rank
+    return None if child is None else truncated(child, node.params).delta
 
 
 def _truncates(node: Node) -> bool:
-    return isinstance(node, Call) and (node.method == "truncate" or any(map(_truncates, node.children)))
+    """Whether a truncation stands outside of all methods; what methods take is theirs."""
+    if isinstance(node, Leaf) or node.method in METHODS:
+        return False
+    return node.method == "truncate" or any(map(_truncates, node.children))
+
+
+def _weighted(node: Node) -> tuple[float, Node]:
+    """An input of a method as its weight and the rest: methods may vote without weights, and mask without them."""
+    if isinstance(node, Call) and node.method == "linear" and len(node.children) == 1:
+        return node.weights[0], node.children[0]
+    return 1.0, node
+
+
+def _outermost(node: Node, weight: float = 1.0) -> Iterator[tuple[float, str]]:
+    """The methods that no other method stands around, by digest, with the factors in front of them."""
+    if isinstance(node, Leaf):
+        return
+    if node.method in METHODS:
+        yield weight, _digest(node)
+        return
+    weights = node.weights if node.method == "linear" else (1.0,)
+    for factor, child in zip(weights, node.children, strict=True):
+        yield from _outermost(child, weight * factor)
+
+
+def _digest(node: Node) -> str:
+    return json_digest(node_document(node))
 
 
 def _common(values: set[str | None]) -> str | None:

@@ -9,7 +9,7 @@ the whole process, so nobody calls it here. This room knows no files, names or r
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -125,15 +125,39 @@ def truncate(delta: LowRank, rank: int) -> Truncation:
     """
     if delta.rank <= rank:
         return Truncation(delta, delta.norm(), 0.0)
+    return truncate_by(delta, lambda _: rank)
+
+
+def truncate_by(delta: LowRank, choose: Callable[[Tensor], int]) -> Truncation:
+    """As `truncate`, to the rank that `choose` takes from the singular values, which are float64 and descend."""
+    if delta.rank == 0:
+        return Truncation(delta, 0.0, 0.0)
     core = _core(delta)
     left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
-    kept = min(rank, int((values > core.noise).sum()))
+    kept = min(choose(values), int((values > core.noise).sum()))
+    if kept == delta.rank:
+        return Truncation(delta, _length(values), 0.0)
     root = values[:kept].sqrt()
     result = LowRank(
         _lift(core.right, right[:kept].T * root).T.to(delta.A.dtype).contiguous(),
         _lift(core.left, left[:, :kept] * root).to(delta.B.dtype),
     )
     return Truncation(result, _length(values), _length(values[kept:]))
+
+
+def svd(delta: LowRank) -> tuple[Tensor, Tensor, Tensor]:
+    """Singular vectors U: (out, k) and V: (in, k), and values (k,), of what is not zero to float64; in float64."""
+    if delta.rank == 0:
+        return delta.B.double(), delta.A.new_zeros(0, dtype=torch.float64), delta.A.T.double()
+    core = _householder(delta)
+    left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
+    kept = int((values > core.noise).sum())
+    return _lift(core.left, left[:, :kept]), values[:kept], _lift(core.right, right[:kept].T)
+
+
+def inner(left: LowRank, right: LowRank) -> float:
+    """The inner product of two deltas of one shape, sum(left * right), in float64."""
+    return left.scaling * right.scaling * float((_gram(left.B, right.B) * _gram(left.A.T, right.A.T)).sum())
 
 
 def balanced(delta: LowRank) -> LowRank:
@@ -239,12 +263,13 @@ def _lift(basis: _Basis, inside: Tensor) -> Tensor:
     return torch.cat([block.double().contiguous() @ small for block in torch.split(basis.tall, BLOCK)])
 
 
-def _gram(tall: Tensor) -> Tensor:
-    """tall.T @ tall in float64, over blocks of rows in their order. tall: (n, rank)."""
-    total = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64, device=tall.device)
-    for block in torch.split(tall, BLOCK):
+def _gram(tall: Tensor, other: Tensor | None = None) -> Tensor:
+    """tall.T @ other in float64, over blocks of rows in their order. tall: (n, rank); other: (n, any), or tall."""
+    other = tall if other is None else other
+    total = torch.zeros(tall.shape[1], other.shape[1], dtype=torch.float64, device=tall.device)
+    for block, against in zip(torch.split(tall, BLOCK), torch.split(other, BLOCK), strict=True):
         rows = block.double().contiguous()  # another layout takes another kernel, which adds up in another order
-        total += rows.T @ rows
+        total += rows.T @ (rows if other is tall else against.double().contiguous())
     return total
 
 

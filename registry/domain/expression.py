@@ -4,7 +4,7 @@
     sum        = term { blank ("+" | "-") blank term }      blanks are required: an alias may contain "-"
     term       = [ "-" ] [ number "*" ] primary             no coefficient means 1
     primary    = reference | "(" sum ")" | function
-    function   = name "(" sum { "," sum } { "," key "=" [ "-" ] number } ")"
+    function   = name "(" sum { "," sum } { "," key "=" ( [ "-" ] number | word ) } ")"
     number     = 2 | 0.5 | .5 | 1e-3                        there is no division
 
 `name` is a method of `registry.domain.methods` that is called by name. Blanks may stand anywhere else between these
@@ -26,6 +26,7 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COEFFICIENT = re.compile(rf"({_NUMBER.pattern})[ \t\r\n]*\*")
 _WORD = re.compile(r"[A-Za-z0-9._@:/-]+")
+_CHOICE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEYWORD = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[ \t\r\n]*=")
 
 _UNEXPECTED = {
@@ -132,7 +133,7 @@ class _Parser:
         opened = self._at + len(name)
         self._at = opened + 1
         children: list[Node] = []
-        given: dict[str, tuple[int, int | float]] = {}
+        given: dict[str, tuple[int, int | float | str]] = {}
         while True:
             self._argument(children, given, depth)
             self._skip_blanks()
@@ -146,7 +147,7 @@ class _Parser:
         self._at += 1
         return self._call(name, children, given, start)
 
-    def _argument(self, children: list[Node], given: dict[str, tuple[int, int | float]], depth: int) -> None:
+    def _argument(self, children: list[Node], given: dict[str, tuple[int, int | float | str]], depth: int) -> None:
         self._skip_blanks()
         match = _KEYWORD.match(self._text, self._at)
         if match is None:
@@ -157,9 +158,11 @@ class _Parser:
         if match[1] in given:
             self._fail(f"{match[1]!r} is given twice")
         start, self._at = self._at, match.end()
-        given[match[1]] = (start, self._number())
+        given[match[1]] = (start, self._value())
 
-    def _call(self, name: str, children: list[Node], given: dict[str, tuple[int, int | float]], start: int) -> Node:
+    def _call(
+        self, name: str, children: list[Node], given: dict[str, tuple[int, int | float | str]], start: int
+    ) -> Node:
         params = {key: value for key, (_, value) in given.items()}
         try:
             return Call(name, validate(name, params, inputs=len(children), where=""), tuple(children))
@@ -167,8 +170,14 @@ class _Parser:
             key = error.where.rpartition(".")[2]
             self._fail(error.reason, given[key][0] if key in given else start)
 
-    def _number(self) -> int | float:
+    def _value(self) -> int | float | str:
         self._skip_blanks()
+        if match := _CHOICE.match(self._text, self._at):
+            self._at = match.end()
+            return match[0]
+        return self._number()
+
+    def _number(self) -> int | float:
         sign = -1 if self._peek() == "-" else 1
         self._at += sign < 0
         match = _NUMBER.match(self._text, self._at)
@@ -260,7 +269,7 @@ def _format_primary(node: Node) -> str:
     arguments = [_format_sum(child) for child in node.children]
     for name, value in node.params.items():
         assert not isinstance(value, tuple)
-        arguments.append(f"{name}={_format_number(value)}")
+        arguments.append(f"{name}={value if isinstance(value, str) else _format_number(value)}")
     return f"{node.method}({', '.join(arguments)})"
 
 

@@ -5,81 +5,44 @@ from here. It knows no tensors: how a method is computed is `composition`'s busi
 every recipe digest; it goes up when the same inputs would give other numbers.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 from registry.domain.errors import InvalidRecipe
-
-Value = int | float | tuple[float, ...]
-"""A parameter's value. `weights` is a tuple with one number per input."""
+from registry.domain.method import Method, Parameter, Value, choice
 
 MAX_INPUTS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One scalar of a method. `default` None means that it must be given; the bounds are inclusive."""
-
-    name: str
-    type: Literal["int", "float", "weights"]
-    minimum: float
-    maximum: float
-    default: Value | None
-    summary: str
-
-    def read(self, value: object) -> Value:
-        """Return a checked value of the declared type. Raises ValueError with the rule that it breaks."""
-        if self.type == "weights":
-            if not isinstance(value, list | tuple):
-                raise ValueError(f"{self.name} is a list of numbers")
-            return tuple(self._number(item) for item in value)
-        number = self._number(value)
-        if self.type == "float":
-            return number
-        if not number.is_integer():
-            raise ValueError(f"{self.name} is a whole number, not {value!r}")
-        return int(number)
-
-    def _number(self, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{self.name} is a number, not {str(value)[:40]!r}")
-        try:
-            number = float(value) + 0.0  # -0.0 becomes 0.0: one spelling of zero
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise ValueError(f"{self.name} is not finite")
-        if not self.minimum <= number <= self.maximum:
-            raise ValueError(f"{self.name} is {number:g}, not within {self.minimum:g} and {self.maximum:g}")
-        return number
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A way to make one adapter of several. `arity` is (fewest, most) inputs; `written` how an expression says it.
-
-    Inputs of a `commutative` method may be reordered (together with their weights) without changing the result.
-    """
-
-    name: str
-    revision: int
-    arity: tuple[int, int]
-    parameters: tuple[Parameter, ...]
-    commutative: bool
-    written: str
-    summary: str
-    source: str
-
-    @property
-    def is_function(self) -> bool:
-        """Whether an expression calls it by name; a sum is written with + and - instead."""
-        return self.written.startswith(f"{self.name}(")
-
-
 _LARGEST = 1.7976931348623157e308
+_LARGEST_RANK = 65536
+_SHARES = ("energy", "error", "sv_ratio", "sv_cumulative", "sv_fro")
+
+
+def _share(name: str, default: float | None, summary: str) -> Parameter:
+    return Parameter(name, "float", 0.0, 1.0, default, summary, optional=default is None)
+
+
+def _rank(summary: str) -> Parameter:
+    return Parameter("rank", "int", 1, _LARGEST_RANK, None, summary, optional=True)
+
+
+_DENSITY = _share("density", 0.5, "the share of a delta's elements that is kept, the largest ones")
+_DROP = _share("drop", 0.5, "the chance of an element to be dropped")
+_RESCALE = choice("rescale", "yes", ("no",), "divide what is kept by its chance of being kept")
+_SEED = Parameter("seed", "int", 0, 2**32 - 1, 0, "picks the random mask; the same on every device")
+_LAMBDA = Parameter("lambda", "float", -1e6, 1e6, 1.0, "a factor on the result")
+_FITTED = _rank("the largest rank of the result; the sum of the inputs' ranks if it isn't given")
+_CONSENSUS = (
+    choice("sign", "total", ("frequency",), "elect an element's sign by the sum of its values, or by counting signs"),
+    choice(
+        "elect", "weighted", ("peft",), "vote with the weights, and a draw keeps nothing; or without, and a draw is +"
+    ),
+    choice(
+        "normalise", "count", ("weights", "none"), "divide a sum by the inputs that agree, by their weights, or not"
+    ),
+)
+_PEFT: Mapping[str, Mapping[str, Value]] = {"peft": {"elect": "peft", "normalise": "count", "lambda": 1.0}}
 
 _TABLE = (
     Method(
@@ -103,14 +66,174 @@ _TABLE = (
         source="model soups, arXiv 2203.05482, for two models",
     ),
     Method(
+        name="slerp",
+        revision=1,
+        arity=(2, 2),
+        parameters=(_share("t", 0.5, "0 is the first input, 1 the second"),),
+        commutative=False,
+        written="slerp(A, B, t=0.5)",
+        summary="Interpolation along the arc between each module's two deltas, exact; linear where they are parallel.",
+        source="Shoemake 1985, on each whole delta as one vector",
+    ),
+    Method(
         name="truncate",
         revision=1,
         arity=(1, 1),
-        parameters=(Parameter("rank", "int", 1, 65536, None, "the largest rank that a module keeps"),),
+        parameters=(
+            _rank("the largest rank that a module keeps"),
+            _share("energy", None, "the share of the squared norm to keep"),
+            _share("error", None, "the largest relative error, in the Frobenius norm"),
+            Parameter(
+                "sv_ratio", "float", 1.0, 1e12, None, "keep values over the largest divided by this", optional=True
+            ),
+            _share("sv_cumulative", None, "the share of the sum of singular values to keep"),
+            _share("sv_fro", None, "the share of the Frobenius norm to keep"),
+        ),
         commutative=False,
         written="truncate(A, rank=16)",
-        summary="The best approximation of each module's delta of at most this rank.",
-        source="Eckart and Young 1936; Mirsky 1960",
+        summary="The best approximation of each module's delta of a rank, or of the least rank that keeps enough.",
+        source="Eckart and Young 1936; Mirsky 1960; the sv_ rules of kohya sd-scripts, networks/resize_lora.py",
+        needed=("rank", *_SHARES),
+        exclusive=_SHARES,
+    ),
+    Method(
+        name="ties",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(_DENSITY, *_CONSENSUS, _LAMBDA, _FITTED),
+        commutative=True,
+        written="ties(A, 0.5*B, density=0.5)",
+        summary="Trim each true delta to its largest elements, elect signs, and merge what agrees.",
+        source="TIES-Merging, arXiv 2306.01708, algorithm 1",
+        presets=_PEFT,
+    ),
+    Method(
+        name="dare_linear",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(_DROP, _RESCALE, _LAMBDA, _SEED, _FITTED),
+        commutative=True,
+        written="dare_linear(A, B, drop=0.5, seed=7)",
+        summary="Drop elements of each true delta at random, rescale the others, and add.",
+        source="DARE, arXiv 2311.03099, equation 2",
+        presets={"peft": {"rescale": "yes", "lambda": 1.0}},
+    ),
+    Method(
+        name="dare_ties",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(_DROP, _RESCALE, *_CONSENSUS, _LAMBDA, _SEED, _FITTED),
+        commutative=True,
+        written="dare_ties(A, B, drop=0.5, seed=7)",
+        summary="Drop elements of each true delta at random, rescale the others, elect signs, and merge what agrees.",
+        source="DARE, arXiv 2311.03099, with the election of arXiv 2306.01708",
+        presets=_PEFT,
+    ),
+    Method(
+        name="della",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(
+            _DROP,
+            _share("epsilon", 0.2, "how far chances differ between a row's smallest and largest element"),
+            _RESCALE,
+            *_CONSENSUS,
+            _LAMBDA,
+            _SEED,
+            _FITTED,
+        ),
+        commutative=True,
+        written="della(A, B, drop=0.5, epsilon=0.2, seed=7)",
+        summary="As dare_ties, but the smaller an element is within its row, the likelier it is dropped.",
+        source="DELLA-Merging, arXiv 2406.11617, section 3",
+    ),
+    Method(
+        name="breadcrumbs",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(
+            _share("density", 0.9, "the share of a delta's elements that is kept"),
+            _share("gamma", 0.01, "the share of the largest elements, which are dropped as outliers"),
+            _LAMBDA,
+            _FITTED,
+        ),
+        commutative=True,
+        written="breadcrumbs(A, B, density=0.9, gamma=0.01)",
+        summary="Drop each true delta's largest and smallest elements, and add.",
+        source="Model Breadcrumbs, arXiv 2312.06795, section 3",
+    ),
+    Method(
+        name="sce",
+        revision=1,
+        arity=(2, MAX_INPUTS),
+        parameters=(
+            _share("density", 0.5, "the share of the elements that is kept, those that differ most between inputs"),
+            _LAMBDA,
+            _FITTED,
+        ),
+        commutative=True,
+        written="sce(A, B, density=0.5)",
+        summary="Select the elements that vary most, weigh inputs by energy there, erase minority signs, average.",
+        source="FuseChat's SCE, arXiv 2408.07990, section 3.3",
+    ),
+    Method(
+        name="magnitude",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(_DENSITY, _LAMBDA, _FITTED),
+        commutative=True,
+        written="magnitude(A, B, density=0.5)",
+        summary="Trim each true delta to its largest elements, and add.",
+        source="the trimming of arXiv 2306.01708 alone; PEFT's magnitude_prune_svd",
+        presets={"peft": {"lambda": 1.0}},
+    ),
+    Method(
+        name="knots",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(_DENSITY, *_CONSENSUS, _LAMBDA),
+        commutative=True,
+        written="knots(A, B, density=0.5)",
+        summary="TIES on the coordinates in one output basis that all inputs share; exact at the sum of the ranks.",
+        source="KnOTS, arXiv 2410.19735, section 4",
+    ),
+    Method(
+        name="core_space",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(
+            choice("merge", "ties", ("sum",), "how the cores are merged"),
+            _DENSITY,
+            *_CONSENSUS,
+            _LAMBDA,
+        ),
+        commutative=True,
+        written="core_space(A, B, merge=ties, density=0.5)",
+        summary="TIES or task arithmetic on cores of rank x rank, in bases that all inputs share.",
+        source="Core Space, arXiv 2509.17786, section 3",
+    ),
+    Method(
+        name="tsv",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(
+            Parameter("keep", "int", 1, _LARGEST_RANK, None, "singular vectors kept of each input; all", optional=True),
+            _LAMBDA,
+        ),
+        commutative=True,
+        written="tsv(A, B, keep=8)",
+        summary="Make the inputs' singular vectors orthogonal to each other, so that they interfere least, and add.",
+        source="TSV-Merge, arXiv 2412.00081, section 4.2",
+    ),
+    Method(
+        name="iso_c",
+        revision=1,
+        arity=(1, MAX_INPUTS),
+        parameters=(_LAMBDA,),
+        commutative=True,
+        written="iso_c(A, B)",
+        summary="The sum with all of its singular values replaced by their mean.",
+        source="Iso-C, arXiv 2502.04959, equation 7",
     ),
 )
 
@@ -137,19 +260,42 @@ def validate(name: str, params: Mapping[str, object], *, inputs: int, where: str
     if not fewest <= inputs <= most:
         wanted = str(fewest) if fewest == most else f"{fewest} to {most}"
         raise InvalidRecipe(f"{where}.inputs", f"{name} takes {wanted} inputs, not {inputs}")
-    for unknown in params.keys() - {parameter.name for parameter in method.parameters}:
+    given = _without_preset(method, params, where)
+    for unknown in given.keys() - {parameter.name for parameter in method.parameters}:
         known = ", ".join(parameter.name for parameter in method.parameters)
         raise InvalidRecipe(f"{where}.params.{unknown}", f"{name} has no parameter {unknown!r}; it has {known}")
-    values = {parameter.name: _value(parameter, params, where) for parameter in method.parameters}
+    _check_alternatives(method, given, where)
+    read = {parameter.name: _value(parameter, given, where) for parameter in method.parameters}
+    values = {key: value for key, value in read.items() if value is not None}
     weights = values.get("weights")
     if isinstance(weights, tuple) and len(weights) != inputs:
         raise InvalidRecipe(f"{where}.params.weights", f"{len(weights)} weights for {inputs} inputs")
     return values
 
 
-def _value(parameter: Parameter, params: Mapping[str, object], where: str) -> Value:
+def _without_preset(method: Method, params: Mapping[str, object], where: str) -> Mapping[str, object]:
+    """The parameters with a preset's options in its place; what is given beside it counts more."""
+    if "preset" not in params or not method.presets:
+        return params
+    preset = params["preset"]
+    if not isinstance(preset, str) or preset not in method.presets:
+        raise InvalidRecipe(f"{where}.params.preset", f"the presets of {method.name} are {', '.join(method.presets)}")
+    return {**method.presets[preset], **{key: value for key, value in params.items() if key != "preset"}}
+
+
+def _check_alternatives(method: Method, params: Mapping[str, object], where: str) -> None:
+    if method.needed and not params.keys() & set(method.needed):
+        raise InvalidRecipe(f"{where}.params", f"one of {', '.join(method.needed)} must be given")
+    both = [key for key in method.exclusive if key in params]
+    if len(both) > 1:
+        raise InvalidRecipe(f"{where}.params.{both[1]}", f"{both[0]} and {both[1]} exclude each other")
+
+
+def _value(parameter: Parameter, params: Mapping[str, object], where: str) -> Value | None:
     place = f"{where}.params.{parameter.name}"
     given = params.get(parameter.name, parameter.default)
+    if given is None and parameter.optional:
+        return None
     if given is None:
         raise InvalidRecipe(place, f"{parameter.name} is missing: {parameter.summary}")
     try:

@@ -9,9 +9,9 @@ A recipe document is JSON:
 
 By hand, `schema`, `dtype`, `revision`, the document's `inputs` and parameters with a default may be left out. Pinning
 replaces references by content digests and brings the tree into its canonical form: nested sums are flattened, equal
-terms added up, zero terms dropped, `lerp` written as the sum that it is, and the terms of a sum sorted by digest.
-So two expressions that say the same give one digest. Weights are taken as the decimals they print as and
-combined exactly: 0.1*A + 0.2*A - 0.3*A is nothing, in any order.
+terms added up, zero terms dropped, `lerp` written as the sum that it is, and the terms of a sum sorted by digest, like
+the inputs of a function whose order means nothing. So two expressions that say the same give one digest. Weights are
+taken as the decimals they print as and combined exactly: 0.1*A + 0.2*A - 0.3*A is nothing, in any order.
 
 The digest covers the tree, the content digests, the methods' revisions and the dtype. It covers neither the adapters'
 names and versions (kept in `inputs`, for the lineage) nor the device.
@@ -24,7 +24,8 @@ from typing import Any, Self
 
 from registry.domain.digest import json_digest
 from registry.domain.errors import InvalidRecipe, WrongUsage
-from registry.domain.methods import METHODS, Value, validate
+from registry.domain.method import Value
+from registry.domain.methods import METHODS, validate
 from registry.domain.records import Parent
 from registry.domain.reference import Reference, Selector
 
@@ -124,9 +125,10 @@ class Recipe:
     def with_rank(self, rank: int) -> Self:
         """Truncate the whole to a rank (`--rank`). Raises WrongUsage if the recipe already ends in another rank."""
         if isinstance(self.root, Call) and self.root.method == "truncate":
-            if self.root.params["rank"] != rank:
+            if self.root.params.get("rank", rank) != rank:
                 raise WrongUsage(f"rank {rank} contradicts the recipe, which ends in rank {self.root.params['rank']}")
-            return self
+            params = validate("truncate", {**self.root.params, "rank": rank}, inputs=1)
+            return replace(self, root=replace(self.root, params=params))
         params = validate("truncate", {"rank": rank}, inputs=1)
         return replace(self, root=Call("truncate", params, (self.root,)))
 
@@ -199,11 +201,21 @@ def _collect(node: Node, weight: Fraction, terms: dict[str, _Term]) -> None:
             _collect(child, weight * factor, terms)
         return
     if isinstance(node, Call):
-        node = replace(node, children=tuple(canonical(child) for child in node.children))
+        node = replace(node, children=_canonical_inputs(node))
         if all(_is_zero(child) for child in node.children):
             return
     term = terms.setdefault(json_digest(node_document(node)), _Term(node, Fraction(0)))
     term.weight += weight
+
+
+def _canonical_inputs(node: Call) -> tuple[Node, ...]:
+    """A function's inputs in their one form, sorted by digest if their order means nothing."""
+    children = [canonical(child) for child in node.children]
+    if len(children) > 1 and any(map(_is_zero, children)):
+        raise InvalidRecipe("root", f"an input of {node.method} cancels to nothing; leave it out")
+    if METHODS[node.method].commutative:
+        children.sort(key=lambda child: json_digest(node_document(child)))
+    return tuple(children)
 
 
 def _factors(node: Call) -> tuple[Fraction, ...]:

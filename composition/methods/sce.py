@@ -1,0 +1,65 @@
+"""SCE: select, calculate, erase.
+
+    select      keep the ⌊density · n⌋ elements where the inputs vary most, n = elements that vary at all
+    calculate   c_i = Σ of squares of what is left of input i, per module
+    erase       drop elements whose sign isn't that of Σ_i Δ̂_i; an even vote keeps nothing
+    merge       λ · Σ c_i Δ̂_i / Σ c_i over what is left
+
+An input's own weight is multiplied in first, so that c_i counts its square.
+Source: Wan et al. 2024 (FuseChat), arXiv 2408.07990, section 3.3.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from composition.low_rank import Truncation
+from composition.methods.consensus import Consensus
+from composition.methods.method import Input, number, whole
+from composition.sparsify import thresholds
+from composition.true_delta import Tile, TrueDeltas
+from registry.domain.method import Value
+
+_RULE = Consensus("total", "weighted", "none")
+
+
+def sce(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncation:
+    """Merge by SCE. Parameters: density, lambda, rank."""
+    deltas = TrueDeltas([item.scaled for item in inputs])
+    least = _least_variance(deltas, number(params, "density"))
+    energies = sum(_selected(tile.values, least).double().square().sum((1, 2)) for tile in deltas.tiles())
+    factor = number(params, "lambda")
+
+    def merge(tile: Tile) -> Tensor:
+        return factor * _averaged(_selected(tile.values, least), torch.as_tensor(energies))
+
+    return deltas.fit(merge, whole(params, "rank"))
+
+
+def _least_variance(deltas: TrueDeltas, density: float) -> float:
+    varying = sum(int((variance(values) > 0).sum()) for values in deltas.values())
+
+    def variances() -> Iterator[Tensor]:
+        for values in deltas.values():
+            yield variance(values)[None]
+
+    return thresholds(variances, [int(density * varying)])[0]
+
+
+def variance(values: Tensor) -> Tensor:
+    """Of each element between inputs, their mean square distance from the mean. values: (inputs, …)."""
+    return (values - values.mean(0)).square().mean(0)
+
+
+def _selected(values: Tensor, least: float) -> Tensor:
+    return torch.where(variance(values) >= least, values, 0)
+
+
+def _averaged(values: Tensor, energies: Tensor) -> Tensor:
+    """The mean of what agrees in sign, by energy. values: (inputs, rows, columns); energies: (inputs,)."""
+    agrees = _RULE.agrees(values)
+    share = (energies / energies.sum().clamp(min=torch.finfo(torch.float64).tiny)).float().view(-1, 1, 1)
+    divisor = torch.where(agrees, share, 0).sum(0)
+    total = torch.where(agrees, share * values, 0).sum(0)
+    return torch.where(divisor > 0, total / divisor, 0)

@@ -1,0 +1,60 @@
+"""How much of a delta a truncation keeps: a rank, or the least rank that meets a rule. σ_1 ≥ σ_2 ≥ … are the values.
+
+    rank           at most so many values; beside another rule, its upper bound
+    energy         least k with Σ_{i≤k} σ_i² ≥ energy · Σ σ_i²
+    error          least k with Σ_{i>k} σ_i² ≤ error² · Σ σ_i²
+    sv_ratio       the k values with σ_i > σ_1 / sv_ratio
+    sv_cumulative  least k with Σ_{i≤k} σ_i ≥ sv_cumulative · Σ σ_i
+    sv_fro         least k with Σ_{i≤k} σ_i² ≥ sv_fro² · Σ σ_i²
+
+The last three are kohya's; k is at least 1, except for a delta of zeros, which keeps nothing.
+Source: Eckart and Young 1936; kohya-ss/sd-scripts, networks/resize_lora.py, index_sv_* and rank_resize.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from composition.low_rank import LowRank, Truncation, truncate, truncate_by
+from composition.methods.method import number, whole
+from registry.domain.method import Value
+
+
+def truncated(delta: LowRank, params: Mapping[str, Value]) -> Truncation:
+    """The best approximation by a rule. Parameters: rank, energy, error, sv_ratio, sv_cumulative, sv_fro."""
+    rank = whole(params, "rank")
+    rule = next((name for name in _RULES if name in params), None)
+    if rule is None:
+        assert rank is not None
+        return truncate(delta, rank)
+    target = number(params, rule)
+    return truncate_by(delta, lambda values: min(_RULES[rule](values, target), rank or len(values)))
+
+
+def _ratio(values: Tensor, ratio: float) -> int:
+    return max(1, int((values > values[0] / ratio).sum()))
+
+
+def _least(sums: Tensor, target: float) -> int:
+    """The least k with sums[k - 1] >= target * the last sum, all of them if rounding leaves none."""
+    return min(int(torch.searchsorted(sums, target * sums[-1])) + 1, len(sums))
+
+
+def _least_energy(values: Tensor, share: float) -> int:
+    return _least(values.square().cumsum(0), share)
+
+
+def _least_rank(values: Tensor, error: float) -> int:
+    """Summed from the smallest value on, so that small errors aren't lost beside the whole."""
+    left = values.square().flip(0).cumsum(0)
+    return max(1, len(values) - int((left <= error**2 * left[-1]).sum()))
+
+
+_RULES: Mapping[str, Callable[[Tensor, float], int]] = {
+    "energy": _least_energy,
+    "error": _least_rank,
+    "sv_ratio": _ratio,
+    "sv_cumulative": lambda values, share: _least(values.cumsum(0), share),
+    "sv_fro": lambda values, share: _least_energy(values, share**2),
+}
