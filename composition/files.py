@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,7 +19,8 @@ from torch import Tensor
 
 from composition.adapter import LoadedAdapter, LoadedModule, check_composable
 from composition.engine import ComposedModule, Composition
-from composition.low_rank import LowRank, is_finite
+from composition.low_rank import is_finite
+from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
 from registry.domain.digest import CHUNK, read_chunks
 from registry.domain.errors import DigestMismatch, InvalidAdapter, InvalidFile, Refused, UnsupportedAdapter
 from registry.domain.records import FileEntry
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 
+_PREFIX = "base_model.model."
+_FACTORS: Mapping[str, tuple[str, str]] = {
+    "linear": ("lora_A.weight", "lora_B.weight"),
+    "conv": ("lora_A.weight", "lora_B.weight"),
+    "embedding": ("lora_embedding_A", "lora_embedding_B"),
+}
 _DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -55,7 +62,7 @@ def load_adapter(stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: Fil
         raise
     _drain(source)
     hashing.verify(subject, file)
-    modules = tuple(_module(module, tensors, subject) for module in spec.modules)
+    modules = tuple(part for module in spec.modules for part in _modules(module, tensors, subject))
     return LoadedAdapter(subject, spec.summary, modules)
 
 
@@ -113,14 +120,18 @@ def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: st
     return tensor
 
 
-def _module(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str) -> LoadedModule:
-    shapes = {"A": (module.rank, module.in_features), "B": (module.out_features, module.rank)}
-    for role, shape in shapes.items():
-        name = module.tensors[role]
-        if name not in tensors or tensors[name].shape != shape:
-            raise InvalidAdapter(f"{subject}, tensor {name}", f"the file has no such tensor of shape {list(shape)}")
-    delta = LowRank(tensors[module.tensors["A"]], tensors[module.tensors["B"]], module.scaling)
-    return LoadedModule(module.name, module.base_tensor, delta)
+def _modules(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str) -> Iterator[LoadedModule]:
+    shapes = factor_shapes(module)
+    for role, name in module.tensors.items():
+        if name not in tensors or tensors[name].shape != shapes[role]:
+            raise InvalidAdapter(
+                f"{subject}, tensor {name}", f"the file has no such tensor of shape {list(shapes[role])}"
+            )
+    stored = {role: tensors[name] for role, name in module.tensors.items()}
+    bias = stored["bias_B"].double() * module.scaling if "bias_B" in stored else None
+    for part in unpack(module, stored["A"], stored["B"]):
+        base_tensor = module.base_tensor and module.base_tensor + part.suffix
+        yield LoadedModule(module.name + part.suffix, base_tensor, part.delta, part.form, bias)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -139,8 +150,10 @@ def peft_config(composition: Composition) -> dict[str, Any]:
 
     `r` is the largest rank, since engines reserve room by it; modules of another rank are named in the patterns.
     """
-    largest = max(module.delta.rank for module in composition.modules)
-    ranks = {_pattern(module.name): module.delta.rank for module in composition.modules if module.delta.rank != largest}
+    stored = stored_ranks(composition.modules)
+    largest = max(stored.values())
+    ranks = {_pattern(name): rank for name, rank in stored.items() if rank != largest}
+    parameters = {stack_of(module.name) for module in composition.modules if module.form.kind == "parameter"}
     return {
         "alpha_pattern": ranks,
         "base_model_name_or_path": composition.base_name,
@@ -151,17 +164,39 @@ def peft_config(composition: Composition) -> dict[str, Any]:
         "layers_pattern": None,
         "layers_to_transform": None,
         "lora_alpha": largest,
+        "lora_bias": any(module.bias is not None for module in composition.modules),
         "lora_dropout": 0.0,
         "modules_to_save": None,
         "peft_type": "LORA",
         "r": largest,
         "rank_pattern": ranks,
         "revision": composition.base_revision,
-        "target_modules": [module.name for module in composition.modules],
+        "target_modules": [name for name in stored if name not in parameters],
+        "target_parameters": sorted(parameters & stored.keys()) or None,
         "task_type": composition.task_type,
         "use_dora": False,
         "use_rslora": False,
     }
+
+
+def stored_ranks(modules: Iterable[ComposedModule]) -> dict[str, int]:
+    """The rank that each module is stored at {name: rank}, experts put together in their parameter.
+
+    All experts of all parameters of one module share a rank: PEFT's file doesn't say which parameter a tensor is of,
+    so that a pattern couldn't tell them apart. A module whose experts have no delta at all is left out.
+    """
+    ranks: dict[str, int] = {}
+    experts = [module for module in modules if module.form.kind == "parameter"]
+    shared: dict[str, int] = {}
+    for module in experts:
+        holder = holder_of(module.name)
+        shared[holder] = max(shared.get(holder, 0), module.delta.rank)
+    for module in modules:
+        if module.form.kind != "parameter":
+            ranks[module.name] = module.delta.rank
+        elif shared[holder_of(module.name)]:
+            ranks[stack_of(module.name)] = shared[holder_of(module.name)]
+    return ranks
 
 
 def _pattern(name: str) -> str:
@@ -174,6 +209,26 @@ def _pattern(name: str) -> str:
 
 
 def _tensors(modules: tuple[ComposedModule, ...]) -> Iterator[tuple[str, Tensor]]:
+    stacks: dict[str, list[ComposedModule]] = {}
     for module in modules:
-        yield f"base_model.model.{module.name}.lora_A.weight", module.delta.A.contiguous()
-        yield f"base_model.model.{module.name}.lora_B.weight", module.delta.B.contiguous()
+        if module.form.kind == "parameter":
+            stacks.setdefault(stack_of(module.name), []).append(module)
+            continue
+        a, b = _FACTORS[module.form.kind]
+        path = f"{_PREFIX}{module.name}"
+        factors = pack(module.delta, module.form)
+        yield from zip((f"{path}.{a}", f"{path}.{b}"), factors, strict=True)
+        if module.bias is not None:
+            yield f"{path}.lora_B.bias", module.bias
+    ranks = stored_ranks(modules)
+    for name, experts in stacks.items():
+        if name in ranks:
+            yield from _stack(experts, ranks[name])
+
+
+def _stack(experts: list[ComposedModule], rank: int) -> Iterator[tuple[str, Tensor]]:
+    experts = sorted(experts, key=lambda module: module.form.expert)
+    first = experts[0]
+    path = f"{_PREFIX}{holder_of(first.name)}{'.base_layer' * first.form.nesting}"
+    factors = pack_experts([expert.delta for expert in experts], rank)
+    yield from zip((f"{path}.lora_A.weight", f"{path}.lora_B.weight"), factors, strict=True)
