@@ -5,11 +5,12 @@ combine would give an adapter that looks right and isn't. This room knows no fil
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from composition.dora import Decomposed
 from composition.low_rank import LowRank
 from composition.terms import LINEAR, Form
 from registry.domain.errors import UnsupportedAdapter
@@ -25,12 +26,14 @@ _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out"
 # Kinds of modules that are combined, and variants that say no more than a module's kind and tensors do.
 _COMBINED = frozenset({"linear", "embedding", "conv", "parameter"})
 _SHOWN = frozenset({"embedding", "conv", "target_parameters", "lora_bias"})
-_ROLES = frozenset({"A", "B", "bias_B"})
+_OF_BASE = frozenset({"dora", "modules_to_save"})  # can be told with the base's weights
+_ROLES = frozenset({"A", "B", "bias_B", "magnitude"})
 
 _REASONS: Mapping[str, str] = {
-    "dora": "its delta depends on the base's weights, which are needed to combine it",
+    "dora": "its delta is a function of the base's weights; give their folder (blend: --base DIR)",
     "bias": "it has trained biases, which are not combined yet",
-    "modules_to_save": "it replaces whole modules, and several replacements have no sum",
+    "modules_to_save": "it replaces whole modules, and several replacements have no sum; embeddings that were only saved "
+    "along are recognised with the base's weights (blend: --base DIR)",
     "grouped_conv": "its B factor sees only its group of the ranks, where a sum needs one matrix",
     "alora": "it is active from its invocation tokens on only",
     "qalora": "its A factors act on pooled inputs",
@@ -45,7 +48,8 @@ _KINDS: Mapping[str, str] = {"saved": "modules_to_save", "tokens": "trainable_to
 class LoadedModule:
     """A module's delta, or an expert's of it. `base_tensor` is the base's tensor that it adapts, where that is known.
 
-    `bias` is what is added to the layer's output (lora_bias), scaling included: (out,), float64.
+    `bias` is what is added to the layer's output (lora_bias), scaling included: (out,), float64. With DoRA `delta` is
+    the direction only, and `decomposed` makes the true delta of it.
     """
 
     name: str
@@ -53,6 +57,12 @@ class LoadedModule:
     delta: LowRank
     form: Form = LINEAR
     bias: Tensor | None = None
+    decomposed: Decomposed | None = None
+
+    @property
+    def true_delta(self) -> LowRank:
+        """What the layer's weight changes by; with DoRA of full rank, and computed anew each time."""
+        return self.decomposed.delta(self.delta) if self.decomposed else self.delta
 
     @property
     def place(self) -> str | None:
@@ -81,22 +91,29 @@ class LoadedAdapter:
         return "fan_in_fan_out" in self.summary.variants
 
 
-def check_composable(subject: str, spec: AdapterSpec) -> None:
-    """Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
+def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False) -> None:
+    """`with_base`: the base's weights are there, for DoRA, and to see whether a module saved whole is the base's own.
+
+    Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
     if spec.summary.peft_type != "LORA":
         raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA is composed so far")
+    known = _FOLDED | _SHOWN | (_OF_BASE if with_base else frozenset())
     for variant in spec.summary.variants:
-        _check_variant(subject, variant)
+        _check_variant(subject, variant, known)
     for module in spec.modules:
-        _check_module(f"{subject}, module {module.name}", module)
+        _check_module(f"{subject}, module {module.name}", module, known)
 
 
-def _check_module(subject: str, module: ModuleSpec) -> None:
+def _check_module(subject: str, module: ModuleSpec, known: Set[str]) -> None:
+    if module.kind == "saved" and "modules_to_save" in known:
+        return
     if module.kind not in _COMBINED:
         kind = _KINDS.get(module.kind, module.kind)
         raise UnsupportedAdapter(subject, kind, _REASONS.get(kind, _NOT_COMBINED))
     for variant in module.variants:
-        _check_variant(subject, variant)
+        _check_variant(subject, variant, known)
+    if {"magnitude", "bias_B"} <= module.tensors.keys():
+        raise UnsupportedAdapter(subject, "dora with lora_bias", "PEFT counts the biases into the norm of the weights")
     for role in module.tensors.keys() - _ROLES:
         raise UnsupportedAdapter(subject, f"the tensor {module.tensors[role]}", _NOT_COMBINED)
     _check_nesting(subject, module)
@@ -110,8 +127,8 @@ def _check_nesting(subject: str, module: ModuleSpec) -> None:
         raise UnsupportedAdapter(subject, f"the tensor {path}", "its layer is wrapped within another one's wrapper")
 
 
-def _check_variant(subject: str, variant: str) -> None:
-    if variant not in _FOLDED | _SHOWN:
+def _check_variant(subject: str, variant: str, known: Set[str]) -> None:
+    if variant not in known:
         raise UnsupportedAdapter(subject, variant, _REASONS.get(variant, _NOT_COMBINED))
 
 

@@ -63,3 +63,26 @@ def check_biases(names: Sequence[str], forms: Sequence[Form]) -> None:
         if form.kind not in ("linear", "conv"):
             reason = f"another module has biases (lora_bias), which PEFT doesn't allow beside an adapted {form.kind}"
             raise UnsupportedAdapter("the result", f"the module {name}", reason)
+
+
+def check_truncated(root: Node, adapters: Mapping[str, LoadedAdapter]) -> None:
+    """Raises UnsupportedAdapter for an input with DoRA, whose delta has full rank, that nothing truncates."""
+    _refuse_full_rank(_of_full_rank(root, adapters))
+
+
+def _of_full_rank(node: Node, adapters: Mapping[str, LoadedAdapter]) -> str | None:
+    """An input of full rank that reaches a node. Raises UnsupportedAdapter where it reaches a method."""
+    if isinstance(node, Leaf):
+        adapter = adapters[node.digest or ""]
+        return adapter.subject if any(module.decomposed for module in adapter.modules) else None
+    found = [_of_full_rank(child, adapters) for child in node.children]
+    subject = next(filter(None, found), None)
+    if node.method in METHODS:
+        _refuse_full_rank(subject)
+    return None if node.method == "truncate" else subject
+
+
+def _refuse_full_rank(subject: str | None) -> None:
+    if subject is not None:
+        reason = f"its true delta has full rank: write truncate({subject}, rank=R), or --rank R around a sum"
+        raise UnsupportedAdapter(subject, "dora without a truncation", reason)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from composition.adapter import LoadedAdapter
-from composition.agreement import agreed_forms, bias_of, check_biases
+from composition.agreement import agreed_forms, bias_of, check_biases, check_truncated
 from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
@@ -82,6 +82,7 @@ def compose(
     root = canonical(recipe.root)
     used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
     fan_in_fan_out = _agreed_layout(used.values())
+    check_truncated(root, used)
     names = spellings(used.values())
     forms = agreed_forms(used.values(), names)
     modules: list[ComposedModule] = []
@@ -197,7 +198,7 @@ class _Module:
     def _evaluate(self, node: Node, *, truncating: bool) -> LowRank | None:
         if isinstance(node, Leaf):
             module = self.inputs[node.digest or ""].by_key.get(self.key)
-            return module.delta.to(self.device) if module else None
+            return module.true_delta.to(self.device) if module else None
         if node.method in METHODS:
             return self._merge(node)
         children = [self._evaluate(child, truncating=truncating) for child in node.children]

@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from composition.adapter import LoadedAdapter, LoadedModule, check_composable
+from composition.base_weights import BaseWeights
+from composition.dora import decomposed
 from composition.engine import ComposedModule, Composition
 from composition.low_rank import is_finite
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
@@ -45,13 +47,16 @@ _DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def load_adapter(stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry) -> LoadedAdapter:
+def load_adapter(
+    stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry, base: BaseWeights | None = None
+) -> LoadedAdapter:
     """Read the factors of an adapter from its safetensors file, as float32.
 
-    `file` says what the stream must be, `subject` what errors call the adapter. Beyond the tensors themselves it holds
-    one of them at a time. Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
+    `file` says what the stream must be, `subject` what errors call the adapter, `base` where DoRA finds the weights
+    that it was trained on. Beyond the tensors themselves it holds one of them at a time.
+    Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
     """
-    check_composable(subject, spec)
+    check_composable(subject, spec, with_base=base is not None)
     hashing = _Hashing(stream)
     source = io.BufferedReader(hashing, CHUNK)
     try:
@@ -62,7 +67,8 @@ def load_adapter(stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: Fil
         raise
     _drain(source)
     hashing.verify(subject, file)
-    modules = tuple(part for module in spec.modules for part in _modules(module, tensors, subject))
+    changed = [module for module in spec.modules if not (base and _is_of_base(module, tensors, subject, base=base))]
+    modules = tuple(part for module in changed for part in _modules(module, tensors, subject, base=base))
     return LoadedAdapter(subject, spec.summary, modules)
 
 
@@ -120,18 +126,40 @@ def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: st
     return tensor
 
 
-def _modules(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str) -> Iterator[LoadedModule]:
-    shapes = factor_shapes(module)
+def _is_of_base(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights) -> bool:
+    """Whether a module is saved whole and is the base's own. Raises UnsupportedAdapter for one that isn't.
+
+    PEFT saves the embeddings beside their factors (save_embedding_layers="auto"), as they were.
+    """
+    if module.kind != "saved":
+        return False
     for role, name in module.tensors.items():
-        if name not in tensors or tensors[name].shape != shapes[role]:
-            raise InvalidAdapter(
-                f"{subject}, tensor {name}", f"the file has no such tensor of shape {list(shapes[role])}"
-            )
-    stored = {role: tensors[name] for role, name in module.tensors.items()}
+        label = module.base_tensor if role == "weight" else None
+        if label is None or name not in tensors or not base.holds(label, tensors[name]):
+            reason = f"{name} is not the base's own, and several replacements have no sum"
+            raise UnsupportedAdapter(subject, f"modules_to_save ({module.name})", reason)
+    return True
+
+
+def _modules(
+    module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights | None
+) -> Iterator[LoadedModule]:
+    stored = {role: _checked(module, role, tensors, subject=subject) for role in module.tensors}
     bias = stored["bias_B"].double() * module.scaling if "bias_B" in stored else None
+    dora = decomposed(module, stored["magnitude"], base, subject) if base and "magnitude" in stored else None
     for part in unpack(module, stored["A"], stored["B"]):
         base_tensor = module.base_tensor and module.base_tensor + part.suffix
-        yield LoadedModule(module.name + part.suffix, base_tensor, part.delta, part.form, bias)
+        yield LoadedModule(module.name + part.suffix, base_tensor, part.delta, part.form, bias, dora)
+
+
+def _checked(module: ModuleSpec, role: str, tensors: Mapping[str, Tensor], *, subject: str) -> Tensor:
+    name, shape = module.tensors[role], factor_shapes(module).get(role)
+    found = tensors.get(name)
+    if role == "magnitude" and found is not None and found.numel() == module.out_features:
+        return found  # a convolution's is stored as (1, out, 1…), and checked when the configuration is read
+    if found is None or found.shape != shape:
+        raise InvalidAdapter(f"{subject}, tensor {name}", f"the file has no such tensor of shape {list(shape or ())}")
+    return found
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Small torch models, and adapters of every kind that PEFT makes for them, with random weights, saved by PEFT."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from composition.adapter import LoadedAdapter
+from composition.files import CONFIG_NAME
 from tests.composition.cases import Dense, load
 
 with warnings.catch_warnings():
@@ -54,6 +56,7 @@ class Layers(nn.Module):
         return self.head(pooled + self.grouped(channels).flatten(1).sum(1, keepdim=True))
 
 
+BASE = "toys/layers"
 TOKENS = torch.tensor([[1, 4, 7, 2], [0, 10, 3, 3]])
 
 
@@ -63,20 +66,26 @@ def layers() -> Layers:
     return Layers().double().eval()
 
 
-def trained(folder: Path, seed: int, **config: Any) -> LoadedAdapter:
-    """Make an adapter with PEFT, fill it with random numbers, save it, and load it with our reader."""
+def save_trained(folder: Path, seed: int, *, still: bool = False, **config: Any) -> Path:
+    """Make an adapter with PEFT, fill it with random numbers, and have PEFT save it; `still` leaves its delta zero."""
     model = get_peft_model(layers().float(), LoraConfig(**config))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                # magnitudes of DoRA stay near the norms that they start from
-                kept = parameter if "magnitude" in name else 0.0
+            if parameter.requires_grad and not still:
+                kept = parameter if "magnitude" in name else 0.0  # DoRA's stay near the norms that they start from
                 parameter.copy_(kept + 0.5 * torch.randn(parameter.shape, generator=generator))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that no configuration of the base was found
         model.save_pretrained(str(folder))
-    return load(folder)
+    path = folder / CONFIG_NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": BASE}))
+    return folder
+
+
+def trained(folder: Path, seed: int, **config: Any) -> LoadedAdapter:
+    """An adapter that PEFT made and saved, loaded with our reader."""
+    return load(save_trained(folder, seed, **config))
 
 
 def opened(folder: Path) -> Any:

@@ -1,18 +1,19 @@
 """Every kind of module that PEFT saves is composed as its true delta, or refused by name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from composition.adapter import LoadedAdapter
+from composition.adapter import LoadedAdapter, LoadedModule
 from composition.engine import compose
 from composition.files import CONFIG_NAME, save_composition
 from registry.domain.errors import UnsupportedAdapter
 from tests.composition.cases import assert_close, by_digest, dense, load, pin
-from tests.composition.kinds import TOKENS, deltas, layers, opened, output, trained, weighted
+from tests.composition.kinds import TOKENS, deltas, layers, opened, output, save_trained, trained, weighted
 
 KINDS: dict[str, dict[str, Any]] = {
     "embedding": {"target_modules": ["embed", "q"], "r": 3, "lora_alpha": 5},
@@ -117,3 +118,103 @@ def test_a_truncation_is_the_best_one_of_each_delta(pair: Pair, tmp_path: Path) 
     folder = pair.save("truncate(t/a + t/b, rank=2)", tmp_path / "out")
     assert json.loads((folder / CONFIG_NAME).read_text())["r"] == 2
     assert opened(folder)
+
+
+@pytest.mark.parametrize("text", ["ties(t/a, t/b, density=0.4)", "slerp(t/a, t/b, t=0.3)", "knots(t/a, t/b)"])
+@pytest.mark.parametrize("name", ["embedding", "conv", "experts"])
+def test_methods_see_the_true_delta_whatever_the_layer(tmp_path: Path, name: str, text: str) -> None:
+    pair = Pair(tmp_path, name)
+    plain = {digest: as_linear(adapter) for digest, adapter in pair.inputs.items()}
+    found, wanted = (compose(pin(text), inputs, device="cpu") for inputs in (pair.inputs, plain))
+    assert [module.name for module in found.modules] == [module.name for module in wanted.modules]
+    for one, other in zip(found.modules, wanted.modules, strict=True):
+        assert torch.allclose(one.delta.dense(), other.delta.dense(), rtol=1e-5, atol=1e-6)
+    assert output(pair.save(text, tmp_path / "out")).isfinite().all()
+
+
+def as_linear(adapter: LoadedAdapter) -> LoadedAdapter:
+    """The same deltas, all of them of linear layers."""
+    return replace(adapter, modules=tuple(LoadedModule(m.name, None, m.delta) for m in adapter.modules))
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_a_method_refuses_lora_bias_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedAdapter, match="lora_bias.*ties is defined on weights"):
+        compose(pin("ties(t/a, t/b)"), Pair(tmp_path, "lora_bias").inputs, device="cpu")
+
+
+def test_a_bias_survives_where_the_weights_cancel(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, "lora_bias")
+    modules = [replace(module, delta=module.delta.scaled(-1.0)) for module in adapter_of(pair, "a").modules]
+    pair.inputs |= by_digest(b=replace(adapter_of(pair, "a"), subject="t/b@v1", modules=tuple(modules)))
+    folder = pair.save("truncate(t/a + t/b, rank=4)", tmp_path / "out")
+    assert_close(deltas(folder), {k: v for k, v in weighted(pair.folders, {"a": 2}).items() if k.endswith("bias")})
+
+
+def adapter_of(pair: Pair, name: str) -> LoadedAdapter:
+    return next(adapter for adapter in pair.inputs.values() if adapter.subject == f"{name}@v1")
+
+
+def test_biases_of_one_input_are_kept_beside_an_input_without(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, "lora_bias")
+    pair.inputs |= by_digest(b=trained(tmp_path / "plain", 5, target_modules=["q", "conv2"], r=2))
+    pair.folders["b"] = tmp_path / "plain"
+    folder = pair.save("t/a - 2*t/b", tmp_path / "out")
+    assert_close(deltas(folder), weighted(pair.folders, {"a": 1, "b": -2}), 1e-6)
+
+
+def test_biases_beside_embeddings_are_refused(tmp_path: Path) -> None:
+    inputs = Pair(tmp_path, "lora_bias").inputs | by_digest(e=trained(tmp_path / "e", 5, target_modules=["embed"], r=2))
+    with pytest.raises(UnsupportedAdapter, match="the module embed.*lora_bias.*embedding"):
+        compose(pin("t/a + t/e"), inputs, device="cpu")
+
+
+def test_kinds_of_several_inputs_stand_side_by_side(tmp_path: Path) -> None:
+    folders, inputs = {}, {}
+    for seed, name in enumerate(("embedding", "conv", "experts")):
+        short = name[0]
+        inputs |= by_digest(**{short: trained(tmp_path / short, seed, **KINDS[name])})
+        folders[short] = tmp_path / short
+    (tmp_path / "out").mkdir()
+    save_composition(compose(pin("t/e - t/c"), inputs, device="cpu"), tmp_path / "out")
+    assert_close(deltas(tmp_path / "out"), weighted(folders, {"e": 1, "c": -1}), 1e-6)
+
+
+def test_grouped_convolutions_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedAdapter, match="grouped_conv"):
+        trained(tmp_path / "a", 1, target_modules=["grouped"], r=2)
+
+
+def test_inputs_that_adapt_other_parameters_of_a_module_are_refused(tmp_path: Path) -> None:
+    inputs = by_digest(
+        a=trained(tmp_path / "a", 1, **KINDS["experts"]), b=trained(tmp_path / "b", 2, **KINDS["one parameter"])
+    )
+    with pytest.raises(UnsupportedAdapter, match=r"experts\.(down|gate_up)_proj"):
+        compose(pin("t/a + t/b"), inputs, device="cpu")
+
+
+def test_a_module_that_is_of_another_kind_in_another_input_is_refused(tmp_path: Path) -> None:
+    a = trained(tmp_path / "a", 1, target_modules=["conv1"], r=2)
+    flat = replace(a, subject="t/b@v1", modules=as_linear(a).modules)
+    with pytest.raises(UnsupportedAdapter, match="the module conv1.*linear"):
+        compose(pin("t/a + t/b"), by_digest(a=a, b=flat), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "variant"),
+    [
+        ({"bias": "all"}, "bias"),
+        ({"bias": "lora_only"}, "bias"),
+        ({"modules_to_save": ["head"]}, "modules_to_save"),
+        ({"use_dora": True}, "dora"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
+        ({"init_lora_weights": "olora"}, "olora"),
+    ],
+)
+def test_what_is_not_combined_is_refused_by_name(tmp_path: Path, config: dict[str, Any], variant: str) -> None:
+    save_trained(tmp_path / "a", 1, target_modules=["q"], r=2, **config)
+    with pytest.raises(UnsupportedAdapter) as caught:
+        load(tmp_path / "a")
+    assert caught.value.variant == variant
