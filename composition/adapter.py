@@ -32,8 +32,8 @@ _ROLES = frozenset({"A", "B", "bias_B", "magnitude"})
 _REASONS: Mapping[str, str] = {
     "dora": "its delta is a function of the base's weights; give their folder (blend: --base DIR)",
     "bias": "it has trained biases, which are not combined yet",
-    "modules_to_save": "it replaces whole modules, and several replacements have no sum; embeddings that were only saved "
-    "along are recognised with the base's weights (blend: --base DIR)",
+    "modules_to_save": "it replaces whole modules, and several replacements have no sum; embeddings that were "
+    "only saved along are recognised by the base's weights (blend: --base DIR)",
     "grouped_conv": "its B factor sees only its group of the ranks, where a sum needs one matrix",
     "alora": "it is active from its invocation tokens on only",
     "qalora": "its A factors act on pooled inputs",

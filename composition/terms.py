@@ -90,7 +90,9 @@ def _unpack_experts(module: ModuleSpec, a: Tensor, b: Tensor) -> Iterator[Part]:
 def pack(delta: LowRank, form: Form) -> tuple[Tensor, Tensor]:
     """The factors of one delta as they are stored; for all kinds but experts. `delta` has scaling 1."""
     ones = tuple(1 for _ in form.kernel)
-    return delta.A.reshape(delta.rank, -1, *form.kernel).contiguous(), delta.B.reshape(*delta.B.shape, *ones)
+    return delta.A.reshape(delta.rank, -1, *form.kernel).contiguous(), delta.B.contiguous().reshape(
+        *delta.B.shape, *ones
+    )
 
 
 def pack_experts(deltas: Sequence[LowRank], rank: int) -> tuple[Tensor, Tensor]:

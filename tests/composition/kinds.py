@@ -92,7 +92,9 @@ def opened(folder: Path) -> Any:
     """The base with an adapter in it, as PEFT loads it, in float64; a key that doesn't fit is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message=".*groups > 1")
+        # PEFT looks for pattern keys among the modules only, and uses those of parameters all the same.
+        warnings.filterwarnings("ignore", message=r"The following rank_pattern keys .*experts")
+        warnings.filterwarnings("ignore", message=r"The following alpha_pattern keys .*experts")
         return PeftModel.from_pretrained(layers(), str(folder)).double().eval()
 
 

@@ -177,7 +177,7 @@ def test_embeddings_saved_along_are_left_out_if_they_are_the_bases_own(tmp_path:
         tensors["base_model.model.embed.base_layer.weight"][5, 1] += 1e-3
     save_file(tensors, folder / WEIGHTS_NAME)
     if changed:
-        with pytest.raises(UnsupportedAdapter, match="modules_to_save.*not the base's own"):
+        with pytest.raises(UnsupportedAdapter, match=r"modules_to_save.*not the base's own"):
             loaded(folder, base)
         return
     assert [module.form.kind for module in loaded(folder, base).modules] == ["embedding"]
