@@ -7,6 +7,7 @@ seed, row, column): tiles, threads and devices never change a mask.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,7 +15,9 @@ from torch import Tensor
 Tiles = Callable[[], Iterable[Tensor]]
 """Reads (inputs, rows, columns) float32 tiles from the first to the last; the same bits each time."""
 
-_LOW = 16  # bits of a pattern that the second histogram tells apart
+_HALF = 16  # bits of a pattern that each of the two histograms tells apart
+_WIDEST = 1 << 18  # patterns of a bracket that are counted one by one
+_SAFETY = 4.5  # standard deviations on both sides of a sampled quantile
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
 _FIRST = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _SECOND = -7723592293110705685  # 0x94D049BB133111EB
@@ -24,49 +27,88 @@ _UNIT = 2.0**-53
 # -- by magnitude -----------------------------------------------------------------------------------------------------
 
 
-def thresholds(tiles: Tiles, counts: Sequence[int]) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """Patterns from `low` to `high`, both included, each counted by itself; all others fall into two more bins."""
+
+    low: int
+    high: int
+
+    @property
+    def bins(self) -> int:
+        return self.high - self.low + 3
+
+    def count(self, patterns: Tensor) -> Tensor:
+        """A histogram: below, each pattern of the bracket, above."""
+        places = (patterns - (self.low - 1)).clamp_(0, self.bins - 1)
+        return torch.bincount(places, minlength=self.bins).cpu()
+
+    def find(self, histogram: Tensor, count: int) -> int | None:
+        """The pattern of the count-th largest, or None if it isn't in the bracket."""
+        place, _ = _bucket(histogram, count)
+        return self.low + place - 1 if 0 < place < self.bins - 1 else None
+
+
+def thresholds(tiles: Tiles, counts: Sequence[int], brackets: Sequence[Bracket | None] = ()) -> list[float]:
     """The magnitude of each input's counts[i]-th largest element; infinite for 0, which keeps nothing.
 
-    Equal magnitudes stand or fall together: `abs(x) >= threshold` may keep more than the count. Two passes over the
-    tiles: a histogram of the upper 15 bits of the magnitudes, then one of the lower 16 bits inside the bucket.
+    Equal magnitudes stand or fall together: `abs(x) >= threshold` may keep more than the count. Brackets (one per
+    input) save time and change nothing: one pass over the tiles counts their patterns. Where one misses, or without
+    them, two passes find the upper and then the lower half of each pattern.
     """
-    upper = _histograms(tiles, len(counts), _upper)
+    found: list[int | None] = [None] * len(counts)
+    known = [item for item in brackets if item is not None]
+    if len(known) == len(counts):
+        histograms = _histograms(tiles, [item.bins for item in known], lambda bits, index: known[index].count(bits))
+        found = [item.find(bins, count) for item, bins, count in zip(known, histograms, counts, strict=True)]
+    if any(count and pattern is None for count, pattern in zip(counts, found, strict=True)):
+        found = _anywhere(tiles, counts)
+    return [_value(pattern) if count else math.inf for count, pattern in zip(counts, found, strict=True)]
+
+
+def bracket(sample: Tensor, share: float) -> Bracket | None:
+    """Where a sample says that the magnitude is above which `share` of all elements lie; None if that is wide."""
+    patterns = sample.abs().float().view(torch.int32).sort(descending=True).values
+    middle = share * len(patterns)
+    margin = _SAFETY * math.sqrt(len(patterns) * share * (1 - share)) + 1
+    first, last = max(0, int(middle - margin)), min(len(patterns) - 1, int(middle + margin))
+    low, high = int(patterns[last]), int(patterns[first])
+    return Bracket(low, high) if high - low < _WIDEST else None
+
+
+def _anywhere(tiles: Tiles, counts: Sequence[int]) -> list[int | None]:
+    bins = [1 << _HALF] * len(counts)
+    upper = _histograms(tiles, bins, lambda bits, _: torch.bincount(bits >> _HALF, minlength=1 << _HALF).cpu())
     buckets = [_bucket(histogram, count) for histogram, count in zip(upper, counts, strict=True)]
-    lower = _histograms(tiles, len(counts), lambda bits, index: _lower(bits, buckets[index][0]))
+    lower = _histograms(tiles, bins, lambda bits, index: _lower(bits, buckets[index][0]))
     return [
-        _value(bucket, _bucket(histogram, left)[0]) if count else math.inf
-        for (bucket, left), histogram, count in zip(buckets, lower, counts, strict=True)
+        bucket << _HALF | _bucket(histogram, left)[0] for (bucket, left), histogram in zip(buckets, lower, strict=True)
     ]
 
 
-def _histograms(tiles: Tiles, inputs: int, read: Callable[[Tensor, int], Tensor]) -> list[Tensor]:
-    totals = [torch.zeros(1 << _LOW, dtype=torch.int64) for _ in range(inputs)]
-    for tile in tiles():
-        for index in range(inputs):
-            bits = tile[index].abs().flatten().view(torch.int32)
-            totals[index] += torch.bincount(read(bits, index), minlength=1 << _LOW).cpu()
-    return totals
-
-
-def _upper(bits: Tensor, _index: int) -> Tensor:
-    return bits >> _LOW
-
-
 def _lower(bits: Tensor, bucket: int) -> Tensor:
-    return bits[bits >> _LOW == bucket] & ((1 << _LOW) - 1)
+    inside = bits[bits >> _HALF == bucket] & ((1 << _HALF) - 1)
+    return torch.bincount(inside, minlength=1 << _HALF).cpu()
+
+
+def _histograms(tiles: Tiles, bins: Sequence[int], count: Callable[[Tensor, int], Tensor]) -> list[Tensor]:
+    totals = [torch.zeros(size, dtype=torch.int64) for size in bins]
+    for tile in tiles():
+        for index, total in enumerate(totals):
+            total += count(tile[index].abs().flatten().view(torch.int32), index)
+    return totals
 
 
 def _bucket(histogram: Tensor, count: int) -> tuple[int, int]:
     """The bucket that holds the count-th largest, and which largest it is inside."""
     above = histogram.flip(0).cumsum(0)
-    place = int(torch.searchsorted(above, max(count, 1)))
-    place = min(place, len(histogram) - 1)
+    place = min(int(torch.searchsorted(above, max(count, 1))), len(histogram) - 1)
     before = int(above[place - 1]) if place else 0
     return len(histogram) - 1 - place, max(count, 1) - before
 
 
-def _value(upper: int, lower: int) -> float:
-    return float(torch.tensor([upper << _LOW | lower], dtype=torch.int32).view(torch.float32))
+def _value(pattern: int | None) -> float:
+    return float(torch.tensor([pattern or 0], dtype=torch.int32).view(torch.float32))
 
 
 # -- at random --------------------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from composition.low_rank import LowRank, Truncation
+from composition.sparsify import bracket, thresholds
 
-TILE = 128  # rows of a delta that are formed at once
+TILE = 64  # rows of a delta that are formed at once
 ITERATIONS = 2  # of the Krylov space, beyond its start
+_SAMPLE = 1 << 16  # elements that bracket a magnitude
 _NOISE = 1e-7  # singular values below this times the largest are rounding of float32
 
 
@@ -62,6 +64,17 @@ class TrueDeltas:
         """The tiles' values alone."""
         for tile in self.tiles():
             yield tile.values
+
+    def thresholds(self, count: int) -> list[float]:
+        """The magnitude of each input's count-th largest element, see `sparsify`."""
+        share = count / self.size
+        brackets = [bracket(self._sample(delta), share) for delta in self._deltas]
+        return thresholds(self.values, [count] * self.inputs, brackets)
+
+    def _sample(self, delta: LowRank) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        rows, columns = (torch.randint(size, (_SAMPLE,), generator=generator) for size in self.shape)
+        return (delta.B[rows] * delta.A.T[columns]).sum(1)
 
     def fit(self, merge: Merge, rank: int | None) -> Truncation:
         """The merged delta at a rank, by default the sum of the inputs' ranks. `norm` and `error` are the merge's.

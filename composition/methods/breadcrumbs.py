@@ -14,7 +14,6 @@ from torch import Tensor
 from composition.low_rank import Truncation
 from composition.methods.method import Input, number, weights, whole
 from composition.methods.ties import trimmed
-from composition.sparsify import thresholds
 from composition.true_delta import Tile, TrueDeltas
 from registry.domain.method import Value
 
@@ -23,8 +22,7 @@ def breadcrumbs(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncat
     """Merge by Breadcrumbs. Parameters: density, gamma, lambda, rank."""
     deltas = TrueDeltas([item.delta for item in inputs])
     kept, outliers = counts(deltas.size, number(params, "density"), number(params, "gamma"))
-    least = thresholds(deltas.values, [kept + outliers] * deltas.inputs)
-    outlying = thresholds(deltas.values, [outliers] * deltas.inputs)
+    least, outlying = deltas.thresholds(kept + outliers), deltas.thresholds(outliers)
     factor = number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:

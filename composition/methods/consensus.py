@@ -33,19 +33,23 @@ class Consensus:
 
     def merged(self, values: Tensor, weights: Tensor) -> Tensor:
         """values: (inputs, …), zero where dropped; weights: (inputs, 1, …). Returns (…)."""
-        weighted = values * weights
-        agrees = self.agrees(weighted if self.elect == "weighted" else values)
-        total = torch.where(agrees, weighted, 0).sum(0)
-        if self.normalise == "none":
-            return total
-        if self.normalise == "count":
-            return total / agrees.sum(0).clamp(min=1)
-        divisor = torch.where(agrees, weights.abs(), 0).sum(0)
-        return torch.where(divisor > 0, total / divisor, 0)
+        votes = values * weights if self.elect == "weighted" else values
+        elected = self.elected(votes)
+        agreeing = (votes * elected).clamp_(min=0)  # what disagrees is negative
+        parts = agreeing if self.elect == "weighted" else agreeing * weights
+        total = parts.sum(0).mul_(elected)
+        return total.div_(self._divisor(agreeing.sign_(), weights))
 
-    def agrees(self, votes: Tensor) -> Tensor:
-        """Which values have the elected sign: (inputs, …), bool."""
-        signs = votes.sign()
-        vote = votes.sum(0) if self.sign == "total" else signs.sum(0)
-        elected = torch.where(vote >= 0, 1.0, -1.0) if self.elect == "peft" else vote.sign()
-        return (signs == elected) & (signs != 0)
+    def elected(self, votes: Tensor) -> Tensor:
+        """The elected signs: (…), of votes: (inputs, …)."""
+        vote = votes.sum(0) if self.sign == "total" else votes.sign().sum(0)
+        return torch.where(vote >= 0, 1.0, -1.0).to(vote.dtype) if self.elect == "peft" else vote.sign_()
+
+    def _divisor(self, agrees: Tensor, weights: Tensor) -> Tensor:
+        """What sums are divided by; 1 where nothing agrees. agrees: (inputs, …), 1 or 0."""
+        if self.normalise == "count":
+            return agrees.sum(0).clamp_(min=1)
+        if self.normalise == "none":
+            return agrees.new_ones(())
+        total = (agrees * weights.abs()).sum(0)
+        return torch.where(total > 0, total, 1)

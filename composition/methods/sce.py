@@ -58,8 +58,8 @@ def _selected(values: Tensor, least: float) -> Tensor:
 
 def _averaged(values: Tensor, energies: Tensor) -> Tensor:
     """The mean of what agrees in sign, by energy. values: (inputs, rows, columns); energies: (inputs,)."""
-    agrees = _RULE.agrees(values)
+    elected = _RULE.elected(values)
     share = (energies / energies.sum().clamp(min=torch.finfo(torch.float64).tiny)).float().view(-1, 1, 1)
-    divisor = torch.where(agrees, share, 0).sum(0)
-    total = torch.where(agrees, share * values, 0).sum(0)
-    return torch.where(divisor > 0, total / divisor, 0)
+    agreeing = (values * elected).clamp_(min=0)
+    divisor = (agreeing.sign() * share).sum(0)
+    return (agreeing * share).sum(0) * elected / torch.where(divisor > 0, divisor, 1)

@@ -8,15 +8,16 @@ On the true delta of each module, then brought to a rank. The paper trims a whol
 Source: Yadav et al. 2023, arXiv 2306.01708, algorithm 1.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from composition.low_rank import Truncation
 from composition.methods.consensus import Consensus
 from composition.methods.method import Input, number, weights, whole
-from composition.sparsify import thresholds
 from composition.true_delta import Tile, TrueDeltas
 from registry.domain.method import Value
 
@@ -35,10 +36,11 @@ def ties(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncation:
 
 def trimming(deltas: TrueDeltas, density: float) -> list[float]:
     """The least magnitude that each input keeps."""
-    return thresholds(deltas.values, [int(density * deltas.size)] * deltas.inputs)
+    return deltas.thresholds(int(density * deltas.size))
 
 
 def trimmed(values: Tensor, least: Sequence[float]) -> Tensor:
-    """Values of at least each input's magnitude, and 0 for the others. values: (inputs, …)."""
-    bounds = values.new_tensor(least).view(-1, *[1] * (values.ndim - 1))
-    return torch.where(values.abs() >= bounds, values, 0)
+    """Values of at least each input's magnitude, and 0 for the others. values: (inputs, …), float32."""
+    bounds = torch.tensor(least)
+    below = torch.nextafter(bounds, torch.full_like(bounds, -math.inf))  # hardshrink drops what is equal, too
+    return torch.stack([hardshrink(part, bound) for part, bound in zip(values, below.tolist(), strict=True)])

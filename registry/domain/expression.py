@@ -182,7 +182,7 @@ class _Parser:
         self._at += sign < 0
         match = _NUMBER.match(self._text, self._at)
         if match is None:
-            self._fail("a number belongs here")
+            self._fail("a number or a word belongs here")
         value = int(match[0]) if match[0].isdigit() and len(match[0]) < 20 else self._finite(match[0])
         self._at = match.end()
         return sign * value

@@ -35,6 +35,19 @@ def total(*terms: tuple[float, Node]) -> Node:
         ("lerp(team/a, team/b, t=0.25)", Call("lerp", {"t": 0.25}, (A, B))),
         ("lerp(team/a,team/b)", Call("lerp", {"t": 0.5}, (A, B))),
         ("truncate(team/a - 2*team/b, rank = 4)", Call("truncate", {"rank": 4}, (total((1, A), (-2, B)),))),
+        (
+            "magnitude(team/a, 2*team/b, lambda=-1)",
+            Call("magnitude", {"density": 0.5, "lambda": -1.0}, (A, total((2, B)))),
+        ),
+        (
+            "core_space(team/a, merge = sum, elect=peft,sign=frequency)",
+            Call(
+                "core_space",
+                validate("core_space", {"merge": "sum", "elect": "peft", "sign": "frequency"}, inputs=1),
+                (A,),
+            ),
+        ),
+        ("truncate(team/a, energy=0.9)", Call("truncate", {"energy": 0.9}, (A,))),
         ("team/a@my-alias", Leaf(Reference.parse("team/a@my-alias"))),
     ],
 )
@@ -75,11 +88,13 @@ def test_the_digits_of_a_reference_are_not_a_coefficient() -> None:
         ("lerp()", 6, "an adapter"),
         ("lerp(team/a)", 1, "lerp takes 2 inputs, not 1"),
         ("lerp(team/a, team/b, t=2)", 22, "not within 0 and 1"),
-        ("lerp(team/a, team/b, t=x)", 24, "a number belongs here"),
+        ("lerp(team/a, team/b, t=x)", 22, "t is a number, not 'x'"),
+        ("lerp(team/a, team/b, t=*)", 24, "a number or a word belongs here"),
+        ("ties(team/a, team/b, sign=0.5)", 22, "sign is one of total, frequency"),
         ("lerp(team/a, team/b, t=1, t=0)", 27, "given twice"),
         ("lerp(team/a, t=1, team/b)", 19, "inputs come before"),
-        ("team/b + truncate(team/a)", 10, "rank is missing"),
-        ("foo(team/a)", 1, "known are lerp, truncate"),
+        ("team/b + truncate(team/a)", 10, "one of rank, energy"),
+        ("foo(team/a)", 1, "known are lerp, slerp, truncate"),
         ("linear(team/a)", 1, "there is no function 'linear'"),
         ("team/-a", 1, "the name '-a'"),
         ("team/b + team/a@latest", 17, "reserved"),
@@ -142,7 +157,18 @@ def truncations(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     return st.builds(lambda a, rank: Call("truncate", {"rank": rank}, (a,)), nodes, st.integers(1, 65536))
 
 
-trees = st.recursive(references.map(Leaf), lambda nodes: sums(nodes) | lerps(nodes) | truncations(nodes), max_leaves=12)
+def merges(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    options = st.fixed_dictionaries(
+        {"elect": st.sampled_from(["weighted", "peft"]), "density": st.floats(0, 1)}, optional={"rank": st.just(4)}
+    )
+    return st.builds(lambda a, b, given: Call("ties", validate("ties", given, inputs=2), (a, b)), nodes, nodes, options)
+
+
+trees = st.recursive(
+    references.map(Leaf),
+    lambda nodes: sums(nodes) | lerps(nodes) | truncations(nodes) | merges(nodes),
+    max_leaves=12,
+)
 
 
 @settings(deadline=None)

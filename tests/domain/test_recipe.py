@@ -129,6 +129,25 @@ def test_a_rank_that_repeats_the_recipe_changes_nothing_and_one_that_contradicts
         recipe.with_rank(4)
 
 
+def test_a_rank_bounds_a_truncation_by_another_rule() -> None:
+    recipe = parse("truncate(team/a, energy=0.9)").with_rank(8)
+    assert format(recipe) == "truncate(team/a, rank=8, energy=0.9)"
+
+
+def test_the_order_of_inputs_counts_only_where_it_means_something() -> None:
+    same = [("ties(team/a, 0.5*team/b)", "ties(0.5*team/b, team/a)"), ("tsv(team/a, team/c)", "tsv(team/c, team/a)")]
+    for left, right in same:
+        assert pin(left).digest == pin(right).digest
+    assert pin("slerp(team/a, team/b)").digest != pin("slerp(team/b, team/a)").digest
+    assert pin("ties(team/a, team/b)").digest != pin("ties(team/a, team/b, density=0.4)").digest
+    assert pin("ties(team/a, preset=peft)").digest == pin("ties(team/a, elect=peft)").digest
+
+
+def test_an_input_of_a_method_that_cancels_is_refused() -> None:
+    with pytest.raises(InvalidRecipe, match="an input of ties cancels to nothing; leave it out"):
+        pin("ties(team/a, team/b - team/b)")
+
+
 # -- documents --------------------------------------------------------------------------------------------------------
 
 EXPRESSIONS = st.recursive(
@@ -213,7 +232,7 @@ def nested(depth: int) -> dict[str, object]:
         ({"root": {**leaf(), "digest": "0" * 64}}, "root", "exactly one"),
         ({"root": {**leaf(), "inputs": []}}, "root", "nothing else belongs"),
         ({"root": {"digest": "0" * 64}}, "root.digest", "no entry"),
-        ({"root": {"method": "ties", "inputs": []}}, "root.method", "known are"),
+        ({"root": {"method": "soup", "inputs": []}}, "root.method", "known are"),
         ({"root": {"method": 3, "inputs": []}}, "root.method", "a text"),
         ({"root": {"method": "lerp", "inputs": {}}}, "root.inputs", "a list"),
         (
