@@ -23,7 +23,7 @@ demo: $(READY)  ## the main job on real adapters, with SQLite and a folder
 	@$(BIN)/python examples/demo.py
 
 test: $(READY)  ## every test but those that need Ceph
-	$(BIN)/python -m pytest -m 'not ceph' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not ceph' $(ARGS)
 
 test-ceph: $(READY)  ## install and start a Ceph RGW, run the S3 contract suite and the end-to-end tests on it
 	PYTHON=$(BIN)/python tests/ceph/run $(ARGS)

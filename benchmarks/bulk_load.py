@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import JSON, Table
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, default
 
 from benchmarks.catalog_rows import Population
 from registry.sql.engine import Database
@@ -70,9 +72,11 @@ def _without_indexes(connection: Connection) -> Iterator[None]:
 
 
 def _values(table: Table, rows: Iterable[dict[str, Any]], convert: dict[str, Convert]) -> Iterator[tuple[Any, ...]]:
-    names = [column.name for column in table.columns]
+    ordered = itemgetter(*(column.name for column in table.columns))
     for row in rows:
-        yield tuple(convert[name](row[name]) if name in convert else row[name] for name in names)
+        for name, converted in convert.items():
+            row[name] = converted(row[name])
+        yield ordered(row)
 
 
 def _sqlite_converters(table: Table) -> dict[str, Convert]:
@@ -90,9 +94,9 @@ def _json_converters(table: Table) -> dict[str, Convert]:
         if isinstance(column.type, JSON):
             found[column.name] = json.dumps
         elif isinstance(column.type, CompressedJson):
-            found[column.name] = lambda value, stored=column.type: stored.process_bind_param(value, None)
+            found[column.name] = partial(column.type.process_bind_param, dialect=default.DefaultDialect())
     return found
 
 
 def _sqlite_time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+    return moment.isoformat(" ", "microseconds")[:26]  # without the offset, as SQLAlchemy stores it

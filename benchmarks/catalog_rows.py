@@ -8,6 +8,7 @@ Everything follows from a version's index, so that no state is kept while rows s
 import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Table
@@ -28,10 +29,12 @@ RARE_RANK = 256  # one version in 50,000
 PER_ADAPTER = 20
 EVERY = 10  # each tenth version is the large adapter's, each tenth is evaluated
 PER_TEAM = 50  # adapters
+CREATED = {"actor": "bench", "created_at": START}
 BASES = 5
 TARGETS = (("query", "value"), ("q_proj", "k_proj", "v_proj", "o_proj"), ("up_proj", "down_proj", "gate_proj"))
 TOPICS = ("sentiment", "german", "legal", "medical", "support", "code", "debian", "genre")
 RARE_TOPIC = "wordnet"  # one version in 10,000
+CONFIG = hashlib.sha256(b"config").hexdigest()  # the one blob that all versions share
 
 
 def sha(text: str) -> str:
@@ -41,6 +44,11 @@ def sha(text: str) -> str:
 def digest_of(index: int) -> str:
     """The content digest of a version."""
     return sha(f"content {index}")
+
+
+@cache
+def fingerprint_of(base: int) -> str:
+    return sha(f"base {base}")
 
 
 def place(index: int) -> tuple[int, int]:
@@ -54,10 +62,6 @@ def place(index: int) -> tuple[int, int]:
 def name_of(adapter: int) -> tuple[str, str]:
     """Team and name of an adapter."""
     return f"team{adapter // PER_TEAM}", f"{TOPICS[adapter % len(TOPICS)]}-{adapter}"
-
-
-def fingerprint_of(base: int) -> str:
-    return sha(f"base {base}")
 
 
 def at(index: int) -> datetime:
@@ -151,8 +155,7 @@ def _namespace(team: int) -> dict[str, Any]:
         "name": name,
         "name_key": name,
         "visibility": "private",
-        "actor": "bench",
-        "created_at": START,
+        **CREATED,
     }
 
 
@@ -166,8 +169,7 @@ def _base(base: int) -> dict[str, Any]:
         "size": 0,
         "quantised_of": None,
         "succeeds": None,
-        "actor": "bench",
-        "created_at": START,
+        **CREATED,
         "tensor_index": [],
     }
 
@@ -178,13 +180,12 @@ def _base_name(base: int) -> dict[str, Any]:
         "name_key": name,
         "name": name,
         "fingerprint": fingerprint_of(base),
-        "actor": "bench",
-        "created_at": START,
+        **CREATED,
     }
 
 
 def _blob(index: int) -> dict[str, Any]:
-    return {"sha256": sha(f"blob {index}"), "size": 300_000, "created_at": START}
+    return {"sha256": CONFIG if index < 0 else sha(f"blob {index}"), "size": 300_000, "created_at": START}
 
 
 def _possession(index: int) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def _commit(index: int) -> dict[str, Any]:
 
 
 def _files(index: int) -> Iterator[dict[str, Any]]:
-    yield {"commit_id": index + 1, "path": "adapter_config.json", "sha256": sha("blob -1"), "size": 600}
+    yield {"commit_id": index + 1, "path": "adapter_config.json", "sha256": CONFIG, "size": 600}
     yield {"commit_id": index + 1, "path": "adapter_model.safetensors", "sha256": sha(f"blob {index}"), "size": 300_000}
 
 

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -112,14 +113,14 @@ def _measure_look_ups(catalogues: Sequence[Catalogue], rounds: int) -> None:
         for how in LOOK_UPS:
             for catalogue in chance.sample(catalogues, len(catalogues)):
                 reference = reference_to(chance.randrange(catalogue.count), how)
-                catalogue.measure(how, lambda at=catalogue, ref=reference: at.look_up(ref))
+                catalogue.measure(how, partial(catalogue.look_up, reference))
 
 
 def _measure_searches(catalogues: Sequence[Catalogue]) -> None:
     for _ in range(SEARCH_ROUNDS):
         for what, query in SEARCHES.items():
             for catalogue in catalogues:
-                catalogue.measure(what, lambda at=catalogue, asked=query: at.search(asked))
+                catalogue.measure(what, partial(catalogue.search, query))
 
 
 def _print_look_ups(catalogues: Sequence[Catalogue]) -> dict[tuple[str, int, str], float]:

@@ -69,6 +69,7 @@ def _document(publication: "Publication") -> dict[str, Any]:
         "commit": publication.commit,
         "version": version_document(version, files=True) if version else None,
         "moves": [move_document(move) for move in publication.moves],
+        "left_out": list(publication.left_out),
     }
 
 

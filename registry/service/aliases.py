@@ -15,6 +15,7 @@ from registry.domain.errors import (
 )
 from registry.domain.records import Alias, AliasMove, MoveKind, Status, Version, VersionBase
 from registry.domain.reference import AdapterName, Reference, Selector, check_alias
+from registry.domain.texts import check_text
 from registry.service.core import UseCases
 from registry.service.lookup import find
 from registry.sql.catalog import Catalog
@@ -39,6 +40,7 @@ def move_alias(
 
     Raises StaleSequence if somebody else moved it since `mover.expected`.
     """
+    check_text("the reason", mover.reason or "")
     register = catalog.aliases.lock(name, alias, actor=mover.actor, at=mover.at)
     if mover.expected is not None and not _is_expected(register, mover.expected):
         raise StaleSequence(str(name), alias, mover.expected, register.seq)

@@ -25,6 +25,7 @@ from registry.domain.records import (
     Version,
 )
 from registry.domain.reference import AdapterName, check_alias
+from registry.domain.texts import check_metadata, check_text
 from registry.service.aliases import Mover, base_label, promote
 from registry.service.bases import BaseClaim, Draft, settle_base
 from registry.service.core import UseCases
@@ -83,6 +84,8 @@ class Publishing(UseCases):
         Raises InvalidFile, InvalidAdapter, BaseMismatch, BlobNotFound, StaleCommit, Gone, and what `promote` raises.
         """
         check_paths([file.path for file in submission.files])
+        check_text("the message", submission.message)
+        check_metadata(submission.metadata)
         for alias in submission.aliases:
             check_alias(alias)
         self._check_blobs(submission)

@@ -28,7 +28,8 @@ class Resolution(UseCases):
         parents = [p for line in lineage.provenance for p in line.parents]
         return _document(found) | {
             "parents": [
-                {"name": str(p.adapter), "version": p.version, "digest": p.digest} for p in dict.fromkeys(parents)
+                {"name": str(p.adapter), "version": p.version, "digest": f"sha256:{p.digest}"}
+                for p in dict.fromkeys(parents)
             ]
         }
 

@@ -8,6 +8,7 @@ from registry.domain.digest import sha256_stream
 from registry.domain.errors import AliasInUse, BlobNotFound, Gone, NotActive, WrongUsage
 from registry.domain.records import Evaluation, Status, Version
 from registry.domain.reference import Reference
+from registry.domain.texts import MAX_KEY, check_text
 from registry.service.core import Progress, UseCases, silent
 from registry.service.lookup import GONE, find, look
 
@@ -56,6 +57,8 @@ class Stewardship(UseCases):
                 raise WrongUsage(f"the metric {name!r} is {value}, not a finite number")
         if not metrics:
             raise WrongUsage("an evaluation needs at least one metric: name=value")
+        for text in (dataset or "", *metrics):
+            check_text("the name of a metric or dataset", text, MAX_KEY)
         with self.database.writing() as catalog:
             version = find(catalog, reference).version
             evaluation = Evaluation(
@@ -74,7 +77,9 @@ class Stewardship(UseCases):
 
         Raises AliasInUse when an alias points at a version that would no longer be found (unless `force`), Gone.
         """
+        check_text("the reason", reason)
         with self.database.writing() as catalog:
+            catalog.adapters.lock(reference.adapter)  # no alias may move there meanwhile
             version = look(catalog, reference).version
             if version.status is status:
                 return version

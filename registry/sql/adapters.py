@@ -35,18 +35,12 @@ class Adapters:
 
         The actor owns a namespace that it creates. Raises NameTaken if team or name exist in another case.
         """
+        self.ensure_principal(actor, at=at)
         namespace_id = self.ensure_namespace(name.team, actor=actor, at=at)
-        row = {
-            "namespace_id": namespace_id,
-            "name": name.name,
-            "name_key": name.key,
-            "last_number": 0,
-            "actor": actor,
-            "created_at": at,
-            "updated_at": at,
-        }
-        insert_absent(self._connection, adapters, [row])
         stored = self._locked(name)
+        if stored is None:
+            self._insert(name, namespace_id, actor=actor, at=at)
+            stored = self._locked(name)
         if stored != name:
             raise NameTaken(str(name), f"it exists as {stored}")
         return stored
@@ -67,12 +61,16 @@ class Adapters:
 
     def ensure_principal(self, actor: str, *, at: datetime) -> None:
         """Make sure that an actor is a principal."""
-        row = {"name": actor, "name_key": actor.lower(), "created_at": at}
-        insert_absent(self._connection, principals, [row])
+        if self._principal(actor) is None:
+            row = {"name": actor, "name_key": actor.lower(), "created_at": at}
+            insert_absent(self._connection, principals, [row])
 
     def lock(self, name: AdapterName) -> AdapterName:
         """Hold the adapter until the commit: whoever changes anything below it waits. Raises AdapterNotFound."""
-        return self._locked(name)
+        stored = self._locked(name)
+        if stored is None:
+            raise AdapterNotFound(str(name))
+        return stored
 
     def list(self, *, team: str | None = None, cursor: str | None = None, limit: int = 100) -> Page[Adapter]:
         """A page of adapters by name."""
@@ -96,23 +94,35 @@ class Adapters:
         return int(row.id)
 
     def _own(self, namespace_id: int, actor: str, at: datetime) -> None:
-        principal_id = self._connection.scalar(select(principals.c.id).where(principals.c.name_key == actor.lower()))
         row = {
             "namespace_id": namespace_id,
-            "principal_id": principal_id,
+            "principal_id": self._principal(actor),
             "role": _OWNER,
             "actor": actor,
             "created_at": at,
         }
         insert_absent(self._connection, memberships, [row])
 
-    def _locked(self, name: AdapterName) -> AdapterName:
+    def _principal(self, actor: str) -> int | None:
+        return self._connection.scalar(select(principals.c.id).where(principals.c.name_key == actor.lower()))
+
+    def _insert(self, name: AdapterName, namespace_id: int, *, actor: str, at: datetime) -> None:
+        row = {
+            "namespace_id": namespace_id,
+            "name": name.name,
+            "name_key": name.key,
+            "last_number": 0,
+            "actor": actor,
+            "created_at": at,
+            "updated_at": at,
+        }
+        insert_absent(self._connection, adapters, [row])
+
+    def _locked(self, name: AdapterName) -> AdapterName | None:
         # NO KEY UPDATE: rows that refer to the adapter can still be inserted by those who don't need its lock.
         statement = _adapters().where(adapters.c.name_key == name.key).with_for_update(key_share=True, of=adapters)
         row = self._connection.execute(statement).first()
-        if row is None:
-            raise AdapterNotFound(str(name))
-        return AdapterName(row.team, row.name)
+        return None if row is None else AdapterName(row.team, row.name)
 
     def _records(self, rows: Sequence[RowMapping]) -> builtins.list[Adapter]:
         pointed = self._aliases([row["id"] for row in rows])

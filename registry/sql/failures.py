@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
 from registry.domain.errors import DatabaseFailure
 
@@ -59,6 +59,8 @@ def reason_of(error: SQLAlchemyError) -> str:
     state = getattr(origin, "sqlstate", None)
     if state:
         return _POSTGRESQL.get(state[:2], _UNKNOWN)
+    if isinstance(error, DataError):
+        return _POSTGRESQL["22"]
     if isinstance(error, DBAPIError) and (error.connection_invalidated or type(error).__name__ == "OperationalError"):
         return "it can't be reached"
     return _UNKNOWN

@@ -23,6 +23,7 @@ from registry.sql.versions import number_of
 from registry.sql.words import words_of
 
 FEW = 1000  # ids that are cheaper to fetch than to walk for
+_LARGEST = 2**31 - 1  # of an INTEGER column
 _DIGEST = "sha256:"
 _AFTER_ALL = "\U0010ffff"  # the greatest character: what begins with a word is below the word and this
 
@@ -103,10 +104,14 @@ def _of_team(team: str) -> _Condition:
 
 def _with_rank(least: int | None, most: int | None) -> _Condition:
     def between(rank: ColumnElement[int]) -> ColumnElement[bool]:
-        return rank.between(0 if least is None else least, 2**31 - 1 if most is None else most)
+        return rank.between(_bounded(0 if least is None else least), _bounded(_LARGEST if most is None else most))
 
     # The sum keeps SQLite from reading and sorting the whole range when it should walk.
     return _Condition(select(versions.c.id).where(between(versions.c.rank)), between(versions.c.rank + 0))
+
+
+def _bounded(rank: int) -> int:
+    return max(-1, min(rank, _LARGEST))
 
 
 def _with_target(target: str) -> _Condition:

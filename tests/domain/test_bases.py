@@ -292,9 +292,9 @@ def test_matching_is_linear_in_adapter_and_base() -> None:
         ]
         spec = adapter(*(module(name, (8, 4)) for name in names))
         index = base(*(tensor(f"{name}.weight", (8, 4)) for name in names))
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(matched(spec, index)) == len(names)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(8)
     assert seconds(128) < 32 * max(seconds(16), 0.01)  # quadratic would be 64 x

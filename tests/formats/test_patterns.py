@@ -86,9 +86,9 @@ def test_any_text_is_a_pattern_for_both_engines_or_refused_by_ours(pattern: str)
 
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(a*)*b", "(a|a)*b", "(.*)*x", "(a?){200}a{200}", "([a-z]+)*\\d"])
 def test_a_pattern_that_explodes_in_the_standard_engine_is_done_at_once(pattern: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert not Automaton(parse(pattern)).matches("a" * 199, Budget())
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 UNSUPPORTED = {
@@ -168,9 +168,9 @@ def test_a_key_that_equals_the_name_holds_though_it_does_not_match_as_a_pattern(
 def test_a_key_for_each_of_thousands_of_modules_is_looked_up_in_linear_time() -> None:
     names = [f"model.layers.{n % 94}.mlp.experts.{n}.gate_proj" for n in range(10_000)]
     table = PatternTable.compile({name: n for n, name in enumerate(names)}, "rank_pattern")
-    start = time.perf_counter()
+    start = time.process_time()
     assert all(table.get(name, -1) == n for n, name in enumerate(names))
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_patterns_that_cost_too_much_over_all_modules_are_refused() -> None:

@@ -157,12 +157,12 @@ def test_time_is_linear_in_the_header() -> None:
         data = pack(header, bytes(8 * count))
         best = 1e9
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             assert len(read(data).tensors) == count
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
-    assert seconds(10_000) < 20 * seconds(1_000) + 0.05  # quadratic would be 100 x
+    assert seconds(10_000) < 50 * seconds(1_000) + 0.05  # seconds of CPU; quadratic would be 100 x
 
 
 @pytest.mark.parametrize("folder", sorted(EXAMPLES.iterdir()), ids=lambda folder: folder.name)

@@ -12,6 +12,7 @@ from registry.domain.errors import (
     InvalidReference,
     NameTaken,
     StaleCommit,
+    WrongUsage,
 )
 from registry.domain.records import Evidence, FileEntry, Status
 from registry.domain.reference import AdapterName, Reference
@@ -168,3 +169,15 @@ def test_two_files_of_one_name_are_refused(registry: Registry, tmp_path: Path) -
     file = registry.find_version(Reference(NAME)).files[0]
     with pytest.raises(InvalidFile):
         registry.publish(Submission(NAME, (file, file)))
+
+
+@pytest.mark.parametrize("text", ["\x00", "\x1b[2J", "\ud800", "\u202egnp.exe", "x" * 10_001])
+def test_text_that_fools_a_database_or_a_terminal_is_refused(registry: Registry, tmp_path: Path, text: str) -> None:
+    folder = write_adapter(tmp_path / "a")
+    with pytest.raises(WrongUsage, match="message"):
+        push(registry, folder, message=text)
+    with pytest.raises(WrongUsage, match="metadata"):
+        push(registry, folder, metadata={"note": text})
+    push(registry, folder, message="Grüße\n\t— 你好")
+    with pytest.raises(WrongUsage, match="reason"):
+        registry.promote(Reference(NAME), "production", reason=text)

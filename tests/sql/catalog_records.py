@@ -22,7 +22,17 @@ from registry.sql.catalog import Catalog
 START = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 NAME = AdapterName("demo", "sentiment")
 MODULE = ModuleSpec(
-    "layer.0.query", "linear", 8, 16.0, 2.0, 384, 384, "F32", ("rank_pattern",), {"A": "a", "B": "b"}, "encoder.query"
+    "layer.0.query",
+    "linear",
+    8,
+    16.0,
+    2.0,
+    384,
+    384,
+    "F32",
+    ("rank_pattern",),
+    {"A": "a", "B": "b"},
+    base_tensor="encoder.query",
 )
 
 

@@ -1,11 +1,13 @@
 """Adapters: names unique without case, listing by pages."""
 
 import pytest
+from sqlalchemy import select
 
 from registry.domain.errors import AdapterNotFound, NameTaken
 from registry.domain.records import Adapter
 from registry.domain.reference import AdapterName
 from registry.sql.engine import Database
+from registry.sql.tables.principals import memberships, principals
 from tests.sql.catalog_records import NAME, at, promote, publish
 
 
@@ -71,3 +73,17 @@ def test_listing_pages_by_name_and_keeps_to_the_team(database: Database) -> None
 def test_locking_an_absent_adapter_names_it(database: Database) -> None:
     with pytest.raises(AdapterNotFound, match="demo/sentiment"), database.writing() as catalog:
         catalog.adapters.lock(NAME)
+
+
+def test_the_first_actor_owns_a_new_team_and_everybody_who_acts_is_a_principal(database: Database) -> None:
+    with database.writing() as catalog:
+        catalog.adapters.ensure(NAME, actor="ann", at=at())
+        catalog.adapters.ensure(NAME, actor="bob", at=at())
+        catalog.adapters.ensure(NAME, actor="BOB", at=at())
+    with database.connection() as connection:
+        owned = select(principals.c.name, memberships.c.role).join(
+            memberships, memberships.c.principal_id == principals.c.id
+        )
+        assert connection.execute(owned).all() == [("ann", "owner")]
+        everybody = select(principals.c.name).order_by(principals.c.name)
+        assert connection.scalars(everybody).all() == ["ann", "bob"]

@@ -129,6 +129,19 @@ def test_a_broken_rule_is_said_without_sql(database: Database) -> None:
     _assert_ours(failed.value)
 
 
+@pytest.mark.parametrize("message", ["a\0b", "x" * 100_000])
+def test_strange_text_is_kept_or_refused_but_never_leaks(database: Database, backend: str, message: str) -> None:
+    if backend == "postgresql" and "\0" in message:
+        with pytest.raises(DatabaseFailure, match="refused a value") as failed, database.writing() as catalog:
+            publish(catalog, "one", message=message)
+        _assert_ours(failed.value)
+        return
+    with database.writing() as catalog:
+        publish(catalog, "one", message=message)
+    with database.reading() as catalog:
+        assert catalog.versions.list(NAME).items[0].message == message
+
+
 def test_missing_tables_are_said_without_sql(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     with pytest.raises(DatabaseFailure, match="adapters migrate") as failed, database.reading() as catalog:

@@ -1,8 +1,11 @@
 """References: what each selector finds."""
 
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from registry.domain.errors import InvalidReference, WrongUsage
 from registry.domain.records import Commit, FileEntry, Status, Version
@@ -157,17 +160,36 @@ def test_an_alias_that_is_deleted_points_nowhere(database: Database) -> None:
     assert _find(database, "demo/sentiment@production") is None
 
 
-def test_a_look_up_is_two_statements(database: Database) -> None:
-    with database.writing() as catalog:
-        publish(catalog, "one")
-        promote(catalog, 1)
-    with database.reading() as catalog:
-        catalog.versions.find(Reference.parse("demo/sentiment@production"))
-    from sqlalchemy import event
+def _statements(database: Database, reference: str) -> list[tuple[str, Any]]:
+    seen: list[tuple[str, Any]] = []
 
-    seen: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *args: seen.append(args[2]))
-    for selector in ("", "@v1", "@production"):
-        seen.clear()
-        _find(database, f"demo/sentiment{selector}")
-        assert len([statement for statement in seen if statement.startswith("SELECT")]) == 2
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
+        if statement.startswith("SELECT"):
+            seen.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    _find(database, reference)
+    event.remove(database.engine, "before_cursor_execute", note)
+    return seen
+
+
+def _plan(database: Database, statement: str, parameters: Any, backend: str) -> str:
+    with database.connection() as connection, connection.begin():
+        if backend == "postgresql":
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # tables this small are read whole otherwise
+        explain = "EXPLAIN " if backend == "postgresql" else "EXPLAIN QUERY PLAN "
+        return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(explain + statement, parameters))
+
+
+@pytest.mark.parametrize("selector", ["", "@v1", "@production", "@sha256:" + "a" * 12, "@" + "a" * 40])
+def test_a_look_up_is_two_statements_that_follow_indexes(database: Database, backend: str, selector: str) -> None:
+    with database.writing() as catalog:
+        publish(catalog, "one", digest="a" * 64, commit="a" * 40)
+        promote(catalog, 1)
+    statements = _statements(database, f"demo/sentiment{selector}")
+    assert len(statements) == 2
+    for statement, parameters in statements:
+        plan = _plan(database, statement, parameters, backend)
+        assert not re.search(r"Seq Scan|^SCAN|TEMP B-TREE|Hash", plan, re.MULTILINE), plan
+        if "main_position" in statement.rpartition("WHERE")[2]:
+            assert "Sort" not in plan, plan

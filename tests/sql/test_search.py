@@ -66,6 +66,8 @@ def _found(database: Database, **asked: Any) -> str:
         ({"rank_max": 8}, "ba"),
         ({"rank_min": 8, "rank_max": 16}, "cb"),
         ({"rank_min": 16, "rank_max": 8}, ""),
+        ({"rank_min": 10**30}, ""),
+        ({"rank_min": -(10**30), "rank_max": 10**30}, "dcba"),
         ({"targets": ("query",)}, "dcba"),
         ({"targets": ("query", "value")}, "dba"),
         ({"targets": ("quer",)}, ""),
@@ -111,7 +113,7 @@ def test_a_base_that_becomes_known_is_found_by_its_fingerprint(database: Databas
     _fill(database)
     known = VersionBase("MiniLM-v2", INDEX.fingerprint, Evidence.STRUCTURAL)
     with database.writing() as catalog:
-        catalog.versions.set_base(NAME, 1, known, actor="ann", at=at())
+        catalog.versions.set_base(NAME, 1, known, modules=(), actor="ann", at=at())
     assert _found(database, base="MiniLM-v2") == "dba"
     assert _found(database, base="MiniLM") == "c"
 

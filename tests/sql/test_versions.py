@@ -95,14 +95,16 @@ def test_a_status_changes_with_its_reason(database: Database) -> None:
 
 def test_a_newer_base_becomes_current_and_the_older_ones_stay_on_record(database: Database) -> None:
     exact = VersionBase("MiniLM", "f" * 64, Evidence.EXACT)
+    matched = replace(MODULE, base_tensor="matched.weight")
     with database.writing() as catalog:
         publish(catalog, "one")
-        catalog.versions.set_base(NAME, 1, exact, actor="bob", at=at(5))
+        catalog.versions.set_base(NAME, 1, exact, modules=(matched,), actor="bob", at=at(5))
     with database.reading() as catalog:
         found = catalog.versions.find(Reference.parse("demo/sentiment"))
         assert found is not None
         assert found.base == exact
         assert catalog.versions.bases(NAME, 1) == (version("one").base, exact)
+        assert catalog.versions.modules(NAME, 1) == (matched,)
 
 
 def test_what_is_not_there_is_named(database: Database) -> None:
@@ -111,6 +113,6 @@ def test_what_is_not_there_is_named(database: Database) -> None:
     with pytest.raises(VersionNotFound, match="v2"), database.writing() as catalog:
         catalog.versions.set_status(NAME, 2, status=Status.YANKED, reason=None)
     with pytest.raises(VersionNotFound, match="v2"), database.writing() as catalog:
-        catalog.versions.set_base(NAME, 2, version("one").base, actor="ann", at=at())
+        catalog.versions.set_base(NAME, 2, version("one").base, modules=(), actor="ann", at=at())
     with pytest.raises(VersionNotFound, match="v2"), database.reading() as catalog:
         catalog.versions.modules(NAME, 2)
