@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ceph check bench clean
+.PHONY: help demo test test-ceph test-llamacpp check bench clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ test: $(READY)  ## every test but those that need Ceph
 
 test-ceph: $(READY)  ## install and start a Ceph RGW, run the S3 contract suite and the end-to-end tests on it
 	PYTHON=$(BIN)/python tests/ceph/run $(ARGS)
+
+test-llamacpp: $(READY)  ## build llama-cpp-python in an environment of its own, compare a GGUF adapter's perplexity with PEFT's
+	PYTHON=$(BIN)/python tests/llamacpp/run
 
 check: $(READY)  ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -107,6 +107,7 @@ REFERENCE = ReferenceType()
 ADAPTER_NAME = AdapterNameType()
 ASSIGNMENT = AssignmentType()
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+ADAPTER_PATH = click.Path(exists=True, path_type=Path)  # a folder, or a file that is an adapter by itself
 
 
 def reference_argument(

@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Publish and fetch": {
-        "push": Entry("cli.transfer:push", "Publish a folder as the next version of an adapter."),
+        "push": Entry("cli.transfer:push", "Publish a folder or a file as the next version of an adapter."),
         "pull": Entry("cli.transfer:pull", "Fetch a version into a folder, every byte verified."),
     },
     "Look": {
@@ -41,6 +41,12 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Compose": {
         "blend": Entry("cli.compose:blend", "Compose adapters by an expression and publish the result."),
+        "convert": Entry("cli.convert:convert", "Write an adapter in another format, its effect unchanged."),
+        "merge": Entry("cli.merge:merge", "Merge adapters into a base model's weights."),
+        "extract": Entry("cli.merge:extract", "Make a LoRA of the difference between two models and publish it."),
+        "verify-merge": Entry(
+            "cli.merge:verify_merge", "Check that a merged model is the base plus an adapter, and name what is wrong."
+        ),
     },
     "Promote and look after": {
         "promote": Entry("cli.aliases:promote", "Point an alias at a version."),

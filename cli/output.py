@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
 _FIRST_COLUMN = 40  # characters up to which a table's first column is kept in one line: it holds the names
-_COUNTED = frozenset({"loading", "composing"})  # progress in adapters or modules; all other is in bytes
+_COUNTED = frozenset(  # progress in adapters, modules or files; all other is in bytes
+    {"loading", "composing", "extracting", "measuring", "verifying"}
+)
 Facts = Sequence[tuple[str, str]]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.client import opened
-from cli.command import ADAPTER_NAME, ASSIGNMENT, FOLDER, command, reference_argument
+from cli.command import ADAPTER_NAME, ADAPTER_PATH, ASSIGNMENT, command, reference_argument
 from cli.documents import move_document, version_document
 from cli.facts import base_text, shape_text, warn_if_declared
 from cli.indexing import index_path, looks_like_path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @command("push", 'adapters push ./sentiment demo/sentiment --message "film reviews"')
-@click.argument("path", metavar="PATH", type=FOLDER, help="the folder that holds the adapter, as PEFT saves it")
+@click.argument("path", metavar="PATH", type=ADAPTER_PATH, help="the adapter's folder, or its .safetensors file")
 @click.argument("name", metavar="TEAM/NAME", type=ADAPTER_NAME, help="the adapter; the first push creates it")
 @click.option("--base", help="The base model: a registered name or sha256:…, or ./DIR or FILE.gguf to be hashed.")
 @click.option("--alias", "aliases", multiple=True, help="Point this alias at the version; may be repeated.")
@@ -37,11 +37,12 @@ def push(
     message: str,
     metadata: tuple[tuple[str, str], ...],
 ) -> None:
-    """Publish a folder as the next version of an adapter.
+    """Publish a folder or a file as the next version of an adapter.
 
     The adapter is checked against its base model before anything is stored. Content that is there already gives the
     version that it has. Without --base, the base is the one that the adapter's configuration names; a folder or file
-    given as --base is hashed and must be registered, which makes the evidence exact.
+    given as --base is hashed and must be registered, which makes the evidence exact. PEFT's folders are read, and
+    kohya's, LyCORIS's and diffusers' .safetensors files.
     """
     with opened() as registry, out.progress() as progress:
         from registry.service.publishing import Submission  # lazy: start-up time

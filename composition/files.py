@@ -180,7 +180,7 @@ def peft_config(composition: Composition) -> dict[str, Any]:
     """
     stored = stored_ranks(composition.modules)
     largest = max(stored.values())
-    ranks = {_pattern(name): rank for name, rank in stored.items() if rank != largest}
+    ranks = {exact_pattern(name): rank for name, rank in stored.items() if rank != largest}
     parameters = {stack_of(module.name) for module in composition.modules if module.form.kind == "parameter"}
     return {
         "alpha_pattern": ranks,
@@ -227,7 +227,7 @@ def stored_ranks(modules: Iterable[ComposedModule]) -> dict[str, int]:
     return ranks
 
 
-def _pattern(name: str) -> str:
+def exact_pattern(name: str) -> str:
     """A key of rank_pattern that matches this module and no other.
 
     PEFT reads a key as `(.*\\.)?(key)$` from the beginning of a name, so an unanchored one would also match the module

@@ -65,7 +65,7 @@ def blend(
     Raises what looking up, loading, composing and publishing raise, and BaseConflict for inputs of different bases.
     """
     choose_device(device)  # a wrong setting is said before anything is read
-    inputs = _Inputs(registry)
+    inputs = Inputs(registry)
     pinned = recipe.pin(inputs.resolve)
     versions = [inputs.version(parent) for parent in pinned.inputs]
     check_same_base(versions)
@@ -110,7 +110,7 @@ def _publish(
     return publication.version, publication.created
 
 
-class _Inputs:
+class Inputs:
     """The versions that a recipe's references mean, looked up once, and their loaded adapters."""
 
     def __init__(self, registry: Registry) -> None:

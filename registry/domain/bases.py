@@ -23,7 +23,7 @@ _OPTIONAL_KINDS = frozenset({"saved", "bias", "tokens"})
 _TIED_HEADS = frozenset({"lm_head", "embed_out", "output"})
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "shared.weight")
 # Models whose linear layers are Conv1D: stored as (in, out).
-_TRANSPOSED = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"})
+TRANSPOSED = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"})
 _PACKED = frozenset({"U8", "I8", "I32"})  # quantised weights: their shape isn't the matrix's
 _MAX_SIBLINGS = 4
 
@@ -211,7 +211,7 @@ def _fit(module: ModuleSpec, tensor: BaseTensor, index: BaseIndex) -> _Hit | Non
 
 def _is_transposed(module: ModuleSpec, index: BaseIndex) -> bool:
     # GGUF stores (out, in) throughout: llama.cpp turns these matrices round when it converts them.
-    return index.format != "gguf" and ("fan_in_fan_out" in module.variants or index.model_type in _TRANSPOSED)
+    return index.format != "gguf" and ("fan_in_fan_out" in module.variants or index.model_type in TRANSPOSED)
 
 
 def _fit_linear(module: ModuleSpec, tensor: BaseTensor, index: BaseIndex) -> _Hit | None:

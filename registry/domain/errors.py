@@ -16,6 +16,8 @@
     │   ├── BaseMismatch                    tensors that don't fit the base; names the tensor
     │   ├── RankTooHigh                     a rank above what the caller can serve
     │   ├── TargetTaken                     a pull into a folder that isn't ours to change
+    │   ├── OutputTaken                     a merge into a folder that holds something else
+    │   ├── WrongBase                       weights that are not those an adapter was made for
     │   ├── BaseConflict                    adapters (or an alias's targets) of different bases
     │   ├── NotActive                       the version is yanked, quarantined or pending
     │   ├── Gone                            the version is revoked or purged (HTTP 410)
@@ -26,6 +28,7 @@
     │   ├── NameTaken                       a name that exists in other case, or a label of another base
     │   └── AliasInUse                      yanking the target of an alias without force
     ├── DamageFound                exit 1   stored bytes are missing or changed
+    ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
@@ -296,6 +299,27 @@ class TargetTaken(Refused):
 
 
 @dataclass(eq=False)
+class OutputTaken(Refused):
+    template: ClassVar[str] = "{path} exists, and holds or is being given something else"
+    hint_template: ClassVar[str] = "choose another --out, or remove it"
+
+    path: str
+
+
+@dataclass(eq=False)
+class WrongBase(Refused):
+    template: ClassVar[str] = "{folder} is not the base of {reference}: it is sha256:{found}, {expected} is needed"
+    hint_template: ClassVar[str] = (
+        "use the weights that the adapter was made for; `adapters base add NAME DIR` and a new push record which"
+    )
+
+    folder: str
+    reference: str
+    found: str
+    expected: str
+
+
+@dataclass(eq=False)
 class NotActive(Refused):
     template: ClassVar[str] = "{reference} is {status}"
     hint_template: ClassVar[str] = (
@@ -413,6 +437,18 @@ class StorageFailure(Failure):
 class DatabaseFailure(Failure):
     template: ClassVar[str] = "the database failed: {reason}"
     hint_template: ClassVar[str] = "check ADAPTERS_DATABASE_URL and that the database is running"
+
+
+@dataclass(eq=False)
+class NotEnoughSpace(AdaptersError):
+    """Sizes in bytes."""
+
+    template: ClassVar[str] = "{path}: {needed} bytes are needed, {free} are free"
+    hint_template: ClassVar[str] = "make room there, or write somewhere else"
+
+    path: str
+    needed: int
+    free: int
 
 
 @dataclass(eq=False)

@@ -28,7 +28,7 @@ class ModuleSpec:
 
     `name` is its path in the adapter without PEFT's `base_model.model.`. `kind` says how its delta is stored:
     linear | embedding | conv | parameter (target_parameters) | saved (modules_to_save) | tokens (trainable tokens)
-    | bias. `rank` 0 and `alpha`, `scaling` 0.0 where they don't apply (saved, tokens, bias).
+    | bias | loha | lokr. `rank` 0 and `alpha`, `scaling` 0.0 where they don't apply (saved, tokens, bias).
     `scaling` is the factor in front of B·A: alpha / rank, rsLoRA alpha / sqrt(rank).
     `tensors` maps a role (A, B, magnitude, bias_B, full …) to the tensor's name in the file.
     `base_shape` is the shape of the base's tensor, as far as the adapter tells (linear: out, in). `experts` is how

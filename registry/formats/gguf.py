@@ -88,6 +88,14 @@ def read_gguf(path: Path) -> tuple[str | None, list[GgufRow]]:
     return architecture if isinstance(architecture, str) and architecture.isprintable() else None, placed
 
 
+def read_gguf_keys(path: Path) -> dict[str, object]:
+    """The keys of a file with their values, arrays as None. Raises InvalidFile naming the place that is wrong."""
+    with path.open("rb") as stream:
+        reader = _Reader(stream, str(path), path.stat().st_size)
+        _, keys = reader.head()
+        return dict(reader.key() for _ in range(keys))
+
+
 def _aligned(position: int, alignment: object, path: Path) -> int:
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
         raise InvalidFile(str(path), "general.alignment", f"{str(alignment)[:40]} is not a possible alignment")

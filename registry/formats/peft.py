@@ -4,22 +4,21 @@ Factors are checked against the rank that the configuration gives each module, a
 accounted for. What changes the forward pass beyond B·A is recorded by name in `variants`; nothing is dropped.
 """
 
-import struct
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
-from registry.domain.paths import pickled_as
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
 from registry.formats.json_document import JsonLimits, parse_object
 from registry.formats.peft_config import LoraSettings, read_settings
 from registry.formats.peft_modules import SHOWN_BY_TENSORS, build_modules
 from registry.formats.peft_tensors import sort_tensors
-from registry.formats.safetensors import Header, Limits, read_header
+from registry.formats.safetensors import Header, Limits
+from registry.formats.tensor_file import CONVERT_PICKLE, OpenFile, read_file_header
 
 NAME = "peft"
 CONFIG = "adapter_config.json"
@@ -27,16 +26,6 @@ WEIGHTS = "adapter_model.safetensors"
 
 _FACTOR_KINDS = frozenset({"linear", "embedding", "conv", "parameter"})
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_CONVERT = (
-    "loading one can run code. Where you trust it, load it with PeftModel.from_pretrained and save it again "
-    "with save_pretrained, which writes adapter_model.safetensors"
-)
-
-
-class OpenFile(Protocol):
-    """Opens a file of the adapter, or `length` bytes of it from `start`: a folder's, or a blob store's."""
-
-    def __call__(self, path: str, /, *, start: int, length: int) -> AbstractContextManager[BinaryIO]: ...
 
 
 def detect(names: Collection[str]) -> bool:
@@ -62,7 +51,6 @@ def read_files(sizes: Mapping[str, int], open_file: OpenFile, *, limits: Limits 
 
     Raises what `read` does, and UnsupportedAdapter for weights that are pickled.
     """
-    limits = limits or Limits()
     if CONFIG not in sizes:
         raise InvalidAdapter(CONFIG, "it is missing")
     if WEIGHTS not in sizes:
@@ -72,10 +60,7 @@ def read_files(sizes: Mapping[str, int], open_file: OpenFile, *, limits: Limits 
         raise InvalidFile(CONFIG, "size", f"{sizes[CONFIG]} bytes of JSON; {config_limit} are allowed")
     with open_file(CONFIG, start=0, length=sizes[CONFIG]) as stream:
         config = stream.read()
-    size = sizes[WEIGHTS]
-    with open_file(WEIGHTS, start=0, length=min(size, _header_bytes(size, open_file, limits))) as stream:
-        header = read_header(stream, size=size, path=WEIGHTS, limits=limits)
-    return read(config, header)
+    return read(config, read_file_header(WEIGHTS, sizes[WEIGHTS], open_file, limits=limits))
 
 
 def read_folder(folder: Path) -> AdapterSpec:
@@ -91,20 +76,10 @@ def read_folder(folder: Path) -> AdapterSpec:
     return read_files(sizes, open_file)
 
 
-def _header_bytes(size: int, open_file: OpenFile, limits: Limits) -> int:
-    """How many bytes of the weights hold the header. Refuses a pickle under the name of safetensors."""
-    with open_file(WEIGHTS, start=0, length=min(16, size)) as stream:
-        head = stream.read(16)
-    if kind := pickled_as(head):
-        raise UnsupportedAdapter(WEIGHTS, f"weights in a {kind}", _CONVERT)
-    length: int = struct.unpack("<Q", head[:8].ljust(8, b"\0"))[0]
-    return 8 + min(length, limits.header)
-
-
 def _without_weights(names: Collection[str]) -> InvalidAdapter | UnsupportedAdapter:
     pickled = [name for name in sorted(names) if name.endswith(_PICKLE_SUFFIXES)]
     if pickled:
-        return UnsupportedAdapter(pickled[0], "weights in a pickle", _CONVERT)
+        return UnsupportedAdapter(pickled[0], "weights in a pickle", CONVERT_PICKLE)
     return InvalidAdapter(WEIGHTS, "it is missing")
 
 

@@ -33,14 +33,14 @@ class Transfers(Publishing):
     """Push folders, pull versions, open single files."""
 
     def push_folder(self, folder: Path, submission: Submission, *, progress: Progress = silent) -> Publication:
-        """Publish a folder; `submission.files` is filled in here.
+        """Publish a folder, or a single .safetensors file; `submission.files` is filled in here.
 
         The folder is checked as a whole before anything is stored. Bytes that are there already are not kept twice.
         Raises what `select_files`, `settle_base` and `publish` raise.
         """
         selection = select_files(folder)
-        self._check_folder(folder, selection.kept, submission)
-        files = self._store(folder, selection.kept, progress)
+        self._check_folder(selection.folder, selection.kept, submission)
+        files = self._store(selection.folder, selection.kept, progress)
         with self.database.writing() as catalog:
             blobs = {file.sha256: file.size for file in files}
             catalog.blobs.register(submission.name.team, blobs.items(), at=self.clock())

@@ -1,4 +1,4 @@
-"""A user's folder: which of its files a push takes, and the note that a pull leaves in it.
+"""A user's folder, or a single file: which files a push takes, and the note that a pull leaves in a folder.
 
 Knows nothing of versions beyond what the note holds; never follows a symbolic link.
 """
@@ -16,6 +16,7 @@ NOTE = ".adapter.json"  # hidden, so that a push of a pulled folder leaves it ou
 _NOTE_LIMIT = 1 << 20  # bytes
 
 _BY_PRODUCT_FOLDERS = ("checkpoint-", "global_step", "runs", "__pycache__")
+_SINGLE = ".safetensors"
 _WEIGHT_NAMES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
 
 
@@ -23,6 +24,7 @@ _WEIGHT_NAMES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
 class Selection:
     """The relative paths of a folder that a push takes, and those that it leaves out."""
 
+    folder: Path
     kept: tuple[str, ...]
     left_out: tuple[str, ...]
 
@@ -39,9 +41,13 @@ class Note:
 def select_files(folder: Path) -> Selection:
     """Sort a folder's files: what belongs to an adapter is kept, training state, hidden and other files are left out.
 
-    Pickled weights are kept, so that the gate refuses them by name instead of finding no weights.
-    Raises InvalidFile for a folder that isn't one, holds nothing, or holds a symbolic link or a bad name.
+    A .safetensors file in place of a folder is an adapter by itself. Pickled weights are kept, so that the gate
+    refuses them by name instead of finding no weights. Raises InvalidFile for a folder that isn't one, holds nothing,
+    or holds a symbolic link or a bad name.
     """
+    if folder.is_file() and folder.suffix == _SINGLE:
+        _refuse_links(folder.parent, [folder.name])
+        return Selection(folder.parent, check_paths([folder.name]), ())
     if not folder.is_dir():
         raise InvalidFile(str(folder), "the path", "there is no such folder")
     kept: list[str] = []
@@ -56,7 +62,7 @@ def select_files(folder: Path) -> Selection:
         _refuse_links(here, [*names, *directories])
     if not kept:
         raise InvalidFile(str(folder), "the folder", "holds no files of an adapter")
-    return Selection(check_paths(kept), tuple(sorted(path for path in left_out if path != NOTE)))
+    return Selection(folder, check_paths(kept), tuple(sorted(path for path in left_out if path != NOTE)))
 
 
 def _refuse_links(folder: Path, names: list[str]) -> None:

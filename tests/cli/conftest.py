@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import program
-from tests.factories import EXAMPLES, minilm_folder, write_tensors
+from tests.factories import EXAMPLES, minilm_folder, smollm2_file, write_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -86,6 +86,7 @@ promote demo/sentiment@v1 production --reason 'v2 is slower'
 yank demo/sentiment@v3 --reason 'the wrong folder'
 eval add demo/sentiment@v1 accuracy=0.8425 --dataset heldout
 blend '1.0*demo/sentiment@v1 + 1.0*demo/wordnet' --into demo/both
+merge demo/sentiment --base {{base}} --out {{here}}/tuned
 """
 
 
@@ -104,7 +105,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for name, example in FOLDERS.items():
         shutil.copytree(EXAMPLES / example, folder / name)
-    (folder / "all-MiniLM-L6-v2").symlink_to(minilm_folder())
+    shutil.copy(ROOT / "tests" / "golden" / "lycoris-loha.safetensors", folder / "style.safetensors")
+    (folder / "SmolLM2.gguf").symlink_to(smollm2_file())
+    for name in ("all-MiniLM-L6-v2", "minilm"):
+        (folder / name).symlink_to(minilm_folder())
     _prepare(monkeypatch, tmp_path / "home")
     monkeypatch.chdir(folder)
     return folder
@@ -118,7 +122,8 @@ def adapters(desk: Path) -> Adapters:
 
 @pytest.fixture
 def stocked(desk: Path, filled: Path, tmp_path: Path) -> Adapters:
-    """The program on a registry with something in it."""
+    """The program on a registry with something in it, and a merged model in the folder."""
+    (desk / "tuned").symlink_to(filled.parent / "tuned")
     shutil.copytree(filled, tmp_path / "home")
     return run
 

@@ -83,7 +83,7 @@ LEAVES = dict(leaves())
 @pytest.mark.parametrize("name", LEAVES)
 def test_every_command_has_a_section_with_its_options_and_an_example(name):
     command = LEAVES[name]
-    sections = dict(re.findall(r"^## adapters (\w+)\n(.*?)(?=^## |\Z)", COMMANDS.read_text(), re.M | re.S))
+    sections = dict(re.findall(r"^## adapters ([\w-]+)\n(.*?)(?=^## |\Z)", COMMANDS.read_text(), re.M | re.S))
     text = sections[name.split()[0]]
     synopsis = re.search(rf"^    adapters {name}\b.*?\n\n", text, re.M | re.S)
     assert synopsis is not None
@@ -97,5 +97,5 @@ def test_every_command_has_a_section_with_its_options_and_an_example(name):
 def test_the_docs_name_no_command_that_is_not_there():
     known = set(program.list_commands(click.Context(program)))
     for page in DOCS.glob("*.md"):
-        for name in re.findall(r"`adapters ([a-z]+)", page.read_text()):
+        for name in re.findall(r"`adapters ([a-z]+(?:-[a-z]+)*)", page.read_text()):
             assert name in known, f"{page.name}: adapters {name}"

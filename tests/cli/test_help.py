@@ -28,8 +28,8 @@ EXAMPLES = [example for command in COMMANDS.values() if isinstance(command, Comm
 
 
 def test_the_promised_commands_are_all_there():
-    promised = """push pull show list search diff lineage resolve promote rollback history blend inspect verify yank
-        revoke release migrate completion version"""
+    promised = """push pull show list search diff lineage resolve promote rollback history blend convert inspect verify
+        yank revoke release migrate completion version merge extract verify-merge"""
     parts = {"base add", "base list", "base show", "base link", "eval add", "eval list"}
     assert set(COMMANDS) == set(promised.split()) | parts
 

@@ -527,4 +527,4 @@ def test_a_huge_configuration_is_refused_before_it_is_read(copy: Path) -> None:
 def test_formats_are_detected_by_their_files() -> None:
     assert detect(["adapter_config.json", "adapter_model.safetensors"]).name == "peft"
     with pytest.raises(InvalidAdapter, match="known formats"):
-        detect(["pytorch_lora_weights.safetensors"])
+        detect(["README.md", "weights.npz"])

@@ -4,13 +4,15 @@ from pathlib import Path
 import pytest
 
 from registry.blobs.filesystem import FolderStore
+from registry.domain.bases import BaseIndex, BaseTensor
 from registry.domain.errors import BlobNotFound, DigestMismatch, FileNotInVersion, InvalidFile, TargetTaken
-from registry.domain.records import Version
+from registry.domain.records import Evidence, Version
 from registry.domain.reference import AdapterName, Reference
 from registry.service import Registry
+from registry.service.bases import BaseClaim
 from registry.service.publishing import Submission
 from registry.service.transfers import Pull
-from tests.factories import write_adapter
+from tests.factories import write_adapter, write_tensors
 
 NAME = AdapterName("team", "support")
 
@@ -183,3 +185,36 @@ def test_progress_reaches_its_end(registry: Registry, tmp_path: Path) -> None:
     assert version is not None
     registry.pull(registry.find_version(Reference(NAME)), tmp_path / "out", progress=watch)
     assert seen == dict.fromkeys(("storing", "pulling"), (version.size, version.size))
+
+
+def test_a_single_file_is_an_adapter_and_nothing_beside_it_is_taken(registry: Registry, tmp_path: Path) -> None:
+    layer = "lora_unet_mid_block_attentions_0_proj_in"
+    shapes = {f"{layer}.lora_down.weight": (2, 6), f"{layer}.lora_up.weight": (8, 2)}
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "secret.txt").write_text("key")
+    path = tmp_path / "files" / "style.safetensors"
+    write_tensors(path, shapes)
+    version = push(registry, path)
+    assert [file.path for file in version.files] == ["style.safetensors"]
+    assert (version.summary.format, version.summary.rank) == ("kohya", 2)
+    (tmp_path / "link.safetensors").symlink_to(path)
+    with pytest.raises(InvalidFile, match="symbolic link"):
+        push(registry, tmp_path / "link.safetensors")
+
+
+def test_a_component_of_a_base_is_what_a_layer_is_matched_to(registry: Registry, tmp_path: Path) -> None:
+    layer = "lora_unet_mid_block_attentions_0_proj_in"
+    write_tensors(tmp_path / "a.safetensors", {f"{layer}.lora_down.weight": (2, 6), f"{layer}.lora_up.weight": (8, 2)})
+    tensors = tuple(
+        BaseTensor(component, f"{name}.weight", "F32", shape, 4, "0" * 64)
+        for component, name, shape in (
+            ("unet", "mid_block.attentions.0.proj_in", (8, 6)),
+            ("text_encoder", "mid_block.attentions.0.proj_in", (9, 6)),
+        )
+    )
+    registry.add_base("sd", BaseIndex("safetensors", None, tensors))
+    version = registry.push_folder(tmp_path / "a.safetensors", Submission(NAME, (), base=BaseClaim("sd"))).version
+    assert version is not None and version.base.evidence is Evidence.STRUCTURAL
+    assert [module.base_tensor for module in registry.modules(version)] == [
+        "unet/mid_block.attentions.0.proj_in.weight"
+    ]

@@ -1,0 +1,62 @@
+"""Reading an adapter that is to be converted: from PEFT's folder, or kohya's, LyCORIS's or diffusers' single file.
+
+A folder of PEFT's folders, one a component (`unet`, `text_encoder`, …), is one adapter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from composition.layers import Layer, deduplicate, read_layers
+from registry.formats import diffusers, peft
+from registry.formats.folder import read_path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapter:
+    """An adapter read whole. `metadata` is what the trainer noted, `left_out` the files that hold none of it."""
+
+    layers: tuple[Layer, ...]
+    format: str
+    base_name: str | None
+    metadata: Mapping[str, str]
+    left_out: tuple[str, ...]
+
+
+def read_adapter(source: Path) -> Adapter:
+    """Read an adapter from a folder or a file.
+
+    Raises InvalidFile, InvalidAdapter, RankMismatch, or UnsupportedAdapter for a kind that has no pairs of factors.
+    """
+    components = _components(source)
+    if not components:
+        return _read(source)
+    parts = {path.name: _read(path) for path in components}
+    layers = [
+        replace(layer, name=f"{component}.{layer.name}") for component, part in parts.items() for layer in part.layers
+    ]
+    names = {part.base_name for part in parts.values()}
+    left_out = [f"{component}/{name}" for component, part in parts.items() for name in part.left_out]
+    left_out += [path.name for path in source.iterdir() if path.name not in parts and not path.name.startswith(".")]
+    base_name = names.pop() if len(names) == 1 else None
+    return Adapter(deduplicate(layers), peft.NAME, base_name, {}, tuple(sorted(left_out)))
+
+
+def _components(source: Path) -> list[Path]:
+    if not source.is_dir() or (source / peft.CONFIG).exists():
+        return []
+    return [source / name for name in diffusers.COMPONENTS if (source / name / peft.CONFIG).is_file()]
+
+
+def _read(source: Path) -> Adapter:
+    found = read_path(source)
+    path = found.weights
+    with path.open("rb") as stream:
+        layers = read_layers(stream, found.spec, size=path.stat().st_size, path=str(path))
+    summary = found.spec.summary
+    if summary.format == peft.NAME:
+        return Adapter(deduplicate(layers), summary.format, summary.base_name, {}, found.others)
+    metadata = {str(key): str(value) for key, value in found.spec.config.items()}
+    is_model = summary.base_name != metadata.get("modelspec.architecture")
+    base_name = summary.base_name if is_model else None
+    return Adapter(deduplicate(layers), summary.format, base_name, metadata, found.others)

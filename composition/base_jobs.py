@@ -1,0 +1,217 @@
+"""The use cases around a base model's weights: merge adapters into them, and get an adapter out of two models.
+
+Next to `jobs`, the only room that knows both the registry's service and what computes. Entry points set the number
+of threads, as for `jobs`.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from composition.base_merge import (
+    REVISION,
+    Merged,
+    Plan,
+    Progress,
+    check_format,
+    check_output,
+    merge_shards,
+)
+from composition.card import CARD_NAME, COMPOSITION_NAME
+from composition.engine import Composition, choose_device, compose, silent
+from composition.extract import Extraction, Target, extract
+from composition.files import save_composition
+from composition.jobs import Inputs, check_same_base
+from composition.placement import Place, additions, linear_spec, place_modules
+from composition.shards import headers_index, label, shards_of
+from composition.verify_merge import Verdict, verify_merge
+from registry.domain.bases import BaseIndex
+from registry.domain.errors import UnsupportedAdapter, WrongBase
+from registry.domain.expression import format
+from registry.domain.recipe import Recipe
+from registry.domain.records import Version
+from registry.domain.reference import AdapterName, Reference
+from registry.formats.base_files import StoredBase, read_base
+from registry.formats.base_model import index_base
+from registry.service import Registry
+from registry.service.bases import BaseClaim
+from registry.service.publishing import Submission
+
+
+def merge(
+    registry: Registry,
+    recipe: Recipe,
+    *,
+    base: Path,
+    out: Path,
+    device: str = "auto",
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Merged:
+    """Merge what a recipe composes into a folder of safetensors; `out` appears whole or not at all.
+
+    Every input must be of exactly these weights: the base is hashed first. The composition is not stored in between:
+    its factors are float32 and the sum is rounded once, to the base's dtype. `workers` is how many shards are written
+    at once. A run that was killed is continued by the next one with the same arguments.
+    Raises what looking up, loading and composing raise, WrongBase, BaseMismatch, OutputTaken, NotEnoughSpace.
+    """
+    choose_device(device)
+    out = out if out.name not in ("", "..") else out.resolve()
+    check_output(out)
+    inputs = Inputs(registry)
+    pinned = recipe.with_dtype("float32").pin(inputs.resolve)
+    versions = [inputs.version(parent) for parent in pinned.inputs]
+    check_same_base(versions)
+    stored = read_base(base)
+    check_format(stored.format, base)
+    fingerprint = check_base(versions, base, progress)
+    composition = compose(pinned, inputs.load(versions, progress), device=device, progress=progress)
+    places = place_composition(composition, stored, name=str(base))
+    origin = {
+        "expression": format(pinned),
+        "recipe_digest": pinned.digest,
+        "recipe": pinned.document(),
+        "base": {"fingerprint": fingerprint, "name": composition.base_name},
+        "arithmetic": {"revision": REVISION, "accumulated_in": "float32", "roundings": 1},
+        "modules": {module: label(places[module][0].tensor) for module in sorted(places)},
+    }
+    deltas = {module.name: module.delta for module in composition.modules}
+    return merge_shards(
+        Plan(base, out, shards_of(stored, base), origin),
+        additions(places, deltas),
+        norms={module.name: module.norm for module in composition.report.modules},
+        workers=workers or max(1, len(os.sched_getaffinity(0))),
+        progress=progress,
+    )
+
+
+def place_composition(composition: Composition, stored: StoredBase, *, name: str) -> dict[str, list[Place]]:
+    """Where a composed adapter's modules lie in a base's files.
+
+    Raises UnsupportedAdapter for what is more than a linear layer's delta, and what `place_modules` raises.
+    """
+    for module in composition.modules:
+        if module.form.kind != "linear" or module.bias is not None:
+            kind = module.form.kind if module.bias is None else "lora_bias"
+            raise UnsupportedAdapter(
+                f"the module {module.name}", kind, "only linear layers' deltas are merged into a base"
+            )
+    modules = [
+        linear_spec(module.name, module.delta.shape, transposed=composition.fan_in_fan_out)
+        for module in composition.modules
+    ]
+    return place_modules(modules, stored, headers_index(stored), name=name)
+
+
+def check_base(versions: Iterable[Version], base: Path, progress: Progress) -> str:
+    """Hash a base and compare it with what versions were made for; returns its fingerprint. Raises WrongBase."""
+    index = index_base(base, progress=lambda done, total: progress("hashing", done, total))
+    for version in versions:
+        if version.base.fingerprint != index.fingerprint:
+            expected = f"sha256:{version.base.fingerprint}" if version.base.fingerprint else "a base that is only named"
+            raise WrongBase(str(base), version.reference, index.fingerprint, expected)
+    return index.fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """A published extraction."""
+
+    version: Version
+    created: bool
+    extraction: Extraction
+
+
+def extract_adapter(
+    registry: Registry,
+    into: AdapterName,
+    *,
+    base: Path,
+    tuned: Path,
+    target: Target,
+    dtype: str = "float32",
+    ignore_other: bool = False,
+    aliases: tuple[str, ...] = (),
+    message: str = "",
+    progress: Progress = silent,
+) -> Extracted:
+    """Publish the LoRA that makes a tuned model of a registered base; its base is known exactly: both are hashed.
+
+    Raises BaseNotFound for a base that is not registered, and what `extract` and publishing raise.
+    """
+    stored = read_base(base), read_base(tuned)
+    for model, folder in zip(stored, (base, tuned), strict=True):
+        check_format(model.format, folder)
+    ours = _index(base, progress)
+    known = registry.base(f"sha256:{ours.fingerprint}")
+    theirs = _index(tuned, progress)
+    extraction = extract(
+        *stored,
+        indexes=(ours, theirs),
+        target=target,
+        dtype=dtype,
+        ignore_other=ignore_other,
+        base_name=known.names[0] if known.names else None,
+        progress=progress,
+    )
+    submission = Submission(
+        name=into,
+        files=(),
+        base=BaseClaim(f"sha256:{ours.fingerprint}", hashed=True),
+        message=message or f"Extract from {tuned.resolve().name}",
+        metadata={"extracted_from": f"sha256:{theirs.fingerprint}"},
+        aliases=aliases,
+    )
+    with tempfile.TemporaryDirectory(prefix="adapters-extract-") as name:
+        folder = Path(name)
+        save_composition(extraction.composition, folder)
+        _describe(folder, extraction, base=ours.fingerprint, tuned=theirs.fingerprint, name=into)
+        publication = registry.push_folder(folder, submission, progress=progress)
+    assert publication.version is not None
+    return Extracted(publication.version, publication.created, extraction)
+
+
+def _index(path: Path, progress: Progress) -> BaseIndex:
+    return index_base(path, progress=lambda done, total: progress(f"hashing {path.name}", done, total))
+
+
+def _describe(folder: Path, extraction: Extraction, *, base: str, tuned: str, name: AdapterName) -> None:
+    document = {"extracted": {"base": base, "tuned": tuned}, "report": extraction.document()}
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / COMPOSITION_NAME).write_text(text + "\n", encoding="utf-8")
+    report = extraction.composition.report
+    lines = [f"# {name}", "", "Extracted from the difference of two models:", ""]
+    lines += [f"- base sha256:{base}", f"- tuned sha256:{tuned}", ""]
+    lines += [f"{len(report.modules)} modules, rank {report.rank}; {report.energy_kept:.4%} of the energy is kept."]
+    if extraction.others:
+        lines += ["", "Left behind, though they differ:", "", *(f"- {o.tensor}: {o.reason}" for o in extraction.others)]
+    (folder / CARD_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def verify(
+    registry: Callable[[], AbstractContextManager[Registry]],
+    merged: Path,
+    *,
+    base: Path,
+    adapter: Path | Reference,
+    progress: Progress = silent,
+) -> Verdict:
+    """Compare a merged model with its base and an adapter, in a folder or in the registry."""
+    with fetched(registry, adapter, progress) as folder:
+        return verify_merge(merged, base=base, adapter=folder, progress=progress)
+
+
+@contextmanager
+def fetched(
+    registry: Callable[[], AbstractContextManager[Registry]], adapter: Path | Reference, progress: Progress
+) -> Iterator[Path]:
+    """A folder with the adapter, verified and temporary if it comes from the registry. A folder needs no registry."""
+    if isinstance(adapter, Path):
+        yield adapter
+        return
+    with tempfile.TemporaryDirectory(prefix="adapters-fetch-") as name, registry() as opened:
+        yield opened.pull(opened.find_version(adapter), Path(name) / "adapter", progress=progress).folder

@@ -1,0 +1,204 @@
+"""Layers of an adapter as they are stored, in any format, for writing them in another: no sum is formed here.
+
+A layer is a pair of factors in the dtype of its file and a scaling. LoHa and LoKr become such pairs exactly; what is
+no product of two factors is refused by name. Flux's fused layers are taken apart and put together again.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
+from registry.domain.spec import AdapterSpec, ModuleSpec
+from registry.formats.safetensors import Limits, read_header
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+_KINDS = ("linear", "conv", "loha", "lokr")
+# Variants whose effect is in each layer's rank, shape and scaling.
+_FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "conv", "loha", "lokr"})
+_REASONS = {
+    "dora": "its magnitudes are a function of the base's weights",
+    "fan_in_fan_out": "it adapts matrices that the base stores as (in, out)",
+    "grouped_conv": "its factors are split into groups",
+    "embedding": "it adapts embeddings, whose factors are stored the other way round",
+    "modules_to_save": "it replaces whole modules",
+}
+_NO_FACTORS = "it is no product of two factors, which is all that the formats have in common"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """One layer: delta = scaling · B·A. A: (rank, in[, kernel]); B: (out, rank[, 1…]); `name` as in its ModuleSpec."""
+
+    name: str
+    A: Tensor
+    B: Tensor
+    scaling: float
+
+    @property
+    def rank(self) -> int:
+        return self.A.shape[0]
+
+    @property
+    def alpha(self) -> float:
+        """What a reader who multiplies by alpha / rank must be told."""
+        return self.scaling * self.rank
+
+
+def check_convertible(subject: str, spec: AdapterSpec) -> None:
+    """Raises UnsupportedAdapter that names the adapter, the variant or module that is no pair of factors, and why."""
+    for variant in spec.summary.variants:
+        if variant not in _FOLDED:
+            raise UnsupportedAdapter(subject, variant, _REASONS.get(variant, _NO_FACTORS))
+    for module in spec.modules:
+        for variant in (module.kind, *module.variants):
+            if variant not in (*_KINDS, *_FOLDED):
+                raise UnsupportedAdapter(
+                    f"{subject}, module {module.name}", variant, _REASONS.get(variant, _NO_FACTORS)
+                )
+
+
+def read_layers(stream: BinaryIO, spec: AdapterSpec, *, size: int, path: str) -> tuple[Layer, ...]:
+    """Every layer of an adapter from its safetensors file of `size` bytes, in the order of the modules.
+
+    Raises InvalidFile, InvalidAdapter, and UnsupportedAdapter for a kind or a dtype that is not converted.
+    """
+    check_convertible(path, spec)
+    source = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
+    wanted = {name for module in spec.modules for name in module.tensors.values()}
+    tensors: dict[str, Tensor] = {}
+    for entry in read_header(source, size=size, path=path, limits=Limits(aligned=False)).tensors:
+        data = bytearray(source.read(entry.end - entry.start))
+        if len(data) < entry.end - entry.start:
+            raise InvalidFile(path, f"tensor {entry.name!r}", "the file ends inside it")
+        if entry.name not in wanted:
+            raise InvalidAdapter(entry.name, "it belongs to no layer")
+        if entry.dtype not in DTYPES:
+            raise UnsupportedAdapter(path, f"the dtype {entry.dtype}", f"known are {', '.join(DTYPES)}")
+        tensors[entry.name] = _tensor(data, DTYPES[entry.dtype], entry.shape, entry.name)
+    return tuple(_layer(module, tensors) for module in spec.modules)
+
+
+def _tensor(data: bytearray, dtype: torch.dtype, shape: Sequence[int], name: str) -> Tensor:
+    tensor = torch.frombuffer(data, dtype=dtype).reshape(shape)
+    if not tensor.isfinite().all():
+        raise InvalidAdapter(f"tensor {name}", "it has values that are NaN or infinite")
+    return tensor
+
+
+def _layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
+    roles = {role: tensors[name] for role, name in module.tensors.items() if role != "alpha"}
+    if module.kind == "loha":
+        a, b = loha_factors(roles)
+    elif module.kind == "lokr":
+        a, b = lokr_factors(roles)
+    else:
+        a, b = roles["A"], roles["B"]
+    return Layer(module.name, *_with_kernel(module, a, b), module.scaling)
+
+
+def _with_kernel(module: ModuleSpec, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of matrices as those of a convolution, where the shape that is adapted has a kernel."""
+    kernel = module.base_shape[2:]
+    if not kernel or a.ndim > 2:
+        return a, b
+    return a.reshape(a.shape[0], -1, *kernel), b.reshape(*b.shape, *(1 for _ in kernel))
+
+
+# -- LyCORIS ----------------------------------------------------------------------------------------------------------
+
+
+def loha_factors(roles: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """A (r², in) and B (out, r²) of (w1_a w1_b) ∘ (w2_a w2_b), in float32: row-wise Khatri-Rao products.
+
+    Source: Hyeon-Woo et al. 2021, arXiv 2108.06098, proposition 1.
+    """
+    a1, b1, a2, b2 = (roles[f"hada_w{side}"].double() for side in ("1_a", "1_b", "2_a", "2_b"))
+    rank = a1.shape[1]
+    b = (a1[:, :, None] * a2[:, None, :]).reshape(-1, rank * rank)
+    a = (b1[:, None, :] * b2[None, :, :]).reshape(rank * rank, -1)
+    return a.float(), b.float()
+
+
+def lokr_factors(roles: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """A (r1·r2, in) and B (out, r1·r2) of w1 ⊗ w2, in float32: (U1 ⊗ U2)(V1 ⊗ V2). Source: arXiv 2309.14859."""
+    u1, v1 = _side(roles, "lokr_w1")
+    u2, v2 = _side(roles, "lokr_w2")
+    return torch.kron(v1, v2).float(), torch.kron(u1, u2).float()
+
+
+def _side(roles: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """w1 or w2 as a product; a whole one is the product with an identity on its shorter side."""
+    if name not in roles:
+        return roles[f"{name}_a"].double(), roles[f"{name}_b"].double()
+    whole = roles[name].double().flatten(1)
+    rows, columns = whole.shape
+    identity = torch.eye(min(rows, columns), dtype=torch.float64)
+    return (whole, identity) if columns <= rows else (identity, whole)
+
+
+# -- fused layers -----------------------------------------------------------------------------------------------------
+
+
+def split_rows(layer: Layer, names: Sequence[str], rows: Sequence[int]) -> Iterator[Layer]:
+    """The parts of a layer whose output stands for several, one below the other."""
+    if sum(rows) != layer.B.shape[0]:
+        raise InvalidAdapter(
+            layer.name, f"its {layer.B.shape[0]} outputs are not the {sum(rows)} of {len(names)} parts"
+        )
+    for name, count, end in zip(names, rows, accumulate(rows), strict=True):
+        yield Layer(name, layer.A, layer.B[end - count : end], layer.scaling)
+
+
+def join_rows(name: str, parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
+    """One layer whose output stands for several, exact; a missing part has a delta of zero.
+
+    Parts with one A in common keep its rank; else the ranks add up and B is block-diagonal.
+    """
+    present = [part for part in parts if part is not None]
+    first = present[0]
+    shared = all(part.scaling == first.scaling and torch.equal(part.A, first.A) for part in present)
+    if shared:
+        blocks = _stacked(parts, rows, first.rank)
+        return Layer(name, first.A, torch.cat(blocks), first.scaling)
+    scaled = [part and with_scaling(part, 1.0) for part in parts]
+    diagonal: Tensor = torch.block_diag(*_stacked(scaled, rows, 0))  # type: ignore[no-untyped-call]
+    return Layer(name, torch.cat([part.A for part in scaled if part]), diagonal, 1.0)
+
+
+def _stacked(parts: Sequence[Layer | None], rows: Sequence[int], rank: int) -> list[Tensor]:
+    """Each part's B; zeros (rows, rank) for one that is missing."""
+    like = next(part.B for part in parts if part)
+    return [part.B if part else like.new_zeros(count, rank) for part, count in zip(parts, rows, strict=True)]
+
+
+def with_scaling(layer: Layer, scaling: float) -> Layer:
+    """The same delta written with another scaling; B stays in its dtype where that rounds nothing, else is float32.
+
+    `scaling` 0 is impossible, unless the layer's is 0 too.
+    """
+    if layer.scaling == scaling:
+        return layer
+    exact = layer.B.double() * (layer.scaling / scaling)
+    kept = exact.to(layer.B.dtype)
+    rounded = kept if bool((kept.double() == exact).all()) else exact.float()
+    return replace(layer, B=rounded, scaling=scaling)
+
+
+def deduplicate(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """The layers sorted by name. Raises InvalidAdapter where two have one name."""
+    found: dict[str, Layer] = {}
+    for layer in layers:
+        if found.setdefault(layer.name, layer) is not layer:
+            raise InvalidAdapter(layer.name, "two layers of the adapter have this name")
+    return tuple(found[name] for name in sorted(found))
