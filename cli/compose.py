@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,6 +58,11 @@ def _check_device(_context: click.Context, _parameter: click.Parameter, device: 
     callback=_check_device,
     metavar="auto|cpu|cuda[:N]",
     help="Where to compute.",
+)
+@click.option(
+    "--base",
+    type=click.Path(exists=True, path_type=Path),
+    help="The base's safetensors, hashed and compared; adapters with DoRA need them.",
 )
 @click.option("--alias", "aliases", multiple=True, help="Point this alias at the result; may be repeated.")
 @click.option("--message", default="", help="What this version is; the expression by default.")

@@ -1,14 +1,18 @@
 """LoadedAdapter: an adapter's deltas in memory, and which kinds of adapter can be composed at all.
 
-Whatever is not a plain low-rank delta of a linear layer is refused by name: dropping a part that we can't combine would
-give an adapter that looks right and isn't. This room knows no files and no registry.
+Whatever is not a low-rank delta in one of the forms of `terms` is refused by name: dropping a part that we can't
+combine would give an adapter that looks right and isn't. This room knows no files and no registry.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
+from composition.dora import Decomposed
 from composition.low_rank import LowRank
+from composition.terms import LINEAR, Form
 from registry.domain.errors import UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
 
@@ -19,31 +23,55 @@ _NOT_COMBINED = "it changes the forward pass beyond B·A, and combining that par
 
 # Variants whose effect is already in each module's rank and scaling.
 _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out"})
+# Kinds of modules that are combined, and variants that say no more than a module's kind and tensors do.
+_COMBINED = frozenset({"linear", "embedding", "conv", "parameter"})
+_SHOWN = frozenset({"embedding", "conv", "target_parameters", "lora_bias"})
+_OF_BASE = frozenset({"dora", "modules_to_save"})  # can be told with the base's weights
+_ROLES = frozenset({"A", "B", "bias_B", "magnitude"})
 
 _REASONS: Mapping[str, str] = {
-    "dora": "its delta depends on the base's weights, which are needed to combine it",
-    "lora_bias": "its B factors have biases, which are not combined yet",
+    "dora": "its delta is a function of the base's weights; give their folder (blend: --base DIR)",
     "bias": "it has trained biases, which are not combined yet",
-    "modules_to_save": "it replaces whole modules, and several replacements have no sum",
-    "embedding": "its embedding factors are stored the other way round and are not combined yet",
-    "conv": "convolution factors are not combined yet",
-    "target_parameters": "expert parameters are stored in two different orders in A and B and are not combined yet",
+    "modules_to_save": "it replaces whole modules, and several replacements have no sum; embeddings that were "
+    "only saved along are recognised by the base's weights (blend: --base DIR)",
+    "grouped_conv": "its B factor sees only its group of the ranks, where a sum needs one matrix",
     "alora": "it is active from its invocation tokens on only",
     "qalora": "its A factors act on pooled inputs",
     "trainable_tokens": "it replaces single embedding rows",
     "layer_replication": "its layers are not those of the base",
     **dict.fromkeys(("pissa", "olora", "corda", "loftq", "lora_ga"), _BASE_WAS_CHANGED),
 }
-_KINDS: Mapping[str, str] = {"parameter": "target_parameters", "saved": "modules_to_save", "tokens": "trainable_tokens"}
+_KINDS: Mapping[str, str] = {"saved": "modules_to_save", "tokens": "trainable_tokens"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModule:
-    """A module's delta. `base_tensor` is the base's tensor that it adapts, where that is known."""
+    """A module's delta, or an expert's of it. `base_tensor` is the base's tensor that it adapts, where that is known.
+
+    `bias` is what is added to the layer's output (lora_bias), scaling included: (out,), float64. With DoRA `delta` is
+    the direction only, and `decomposed` makes the true delta of it.
+    """
 
     name: str
     base_tensor: str | None
     delta: LowRank
+    form: Form = LINEAR
+    bias: Tensor | None = None
+    decomposed: Decomposed | None = None
+
+    @property
+    def true_delta(self) -> LowRank:
+        """What the layer's weight changes by; with DoRA of full rank, and computed anew each time."""
+        return self.decomposed.delta(self.delta) if self.decomposed else self.delta
+
+    @property
+    def place(self) -> str | None:
+        """What it adapts. An embedding and a head that share a tensor are two places: each has a delta of its own."""
+        return (
+            f"{self.base_tensor} as embedding"
+            if self.base_tensor and self.form.kind == "embedding"
+            else self.base_tensor
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,34 +91,48 @@ class LoadedAdapter:
         return "fan_in_fan_out" in self.summary.variants
 
 
-def check_composable(subject: str, spec: AdapterSpec) -> None:
-    """Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
+def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False) -> None:
+    """`with_base`: the base's weights are there, for DoRA, and to see whether a module saved whole is the base's own.
+
+    Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
     if spec.summary.peft_type != "LORA":
         raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA is composed so far")
+    known = _FOLDED | _SHOWN | (_OF_BASE if with_base else frozenset())
     for variant in spec.summary.variants:
-        _check_variant(subject, variant)
+        _check_variant(subject, variant, known)
     for module in spec.modules:
-        _check_module(f"{subject}, module {module.name}", module)
+        _check_module(f"{subject}, module {module.name}", module, known)
 
 
-def _check_module(subject: str, module: ModuleSpec) -> None:
-    if module.kind != "linear":
-        _check_variant(subject, _KINDS.get(module.kind, module.kind))
+def _check_module(subject: str, module: ModuleSpec, known: Set[str]) -> None:
+    if module.kind == "saved" and "modules_to_save" in known:
+        return
+    if module.kind not in _COMBINED:
+        kind = _KINDS.get(module.kind, module.kind)
+        raise UnsupportedAdapter(subject, kind, _REASONS.get(kind, _NOT_COMBINED))
     for variant in module.variants:
-        _check_variant(subject, variant)
-    for role in module.tensors.keys() - {"A", "B"}:
+        _check_variant(subject, variant, known)
+    if {"magnitude", "bias_B"} <= module.tensors.keys():
+        raise UnsupportedAdapter(subject, "dora with lora_bias", "PEFT counts the biases into the norm of the weights")
+    for role in module.tensors.keys() - _ROLES:
         raise UnsupportedAdapter(subject, f"the tensor {module.tensors[role]}", _NOT_COMBINED)
+    _check_nesting(subject, module)
 
 
-def _check_variant(subject: str, variant: str) -> None:
-    if variant not in _FOLDED:
+def _check_nesting(subject: str, module: ModuleSpec) -> None:
+    """PEFT nests the wrappers of one module's parameters, which `terms` undoes; nothing else may be nested."""
+    path = module.tensors["A"]
+    inner = path.split(".")[: -path.count(".base_layer") - 2] if module.kind == "parameter" else path.split(".")
+    if "base_layer" in inner:
+        raise UnsupportedAdapter(subject, f"the tensor {path}", "its layer is wrapped within another one's wrapper")
+
+
+def _check_variant(subject: str, variant: str, known: Set[str]) -> None:
+    if variant not in known:
         raise UnsupportedAdapter(subject, variant, _REASONS.get(variant, _NOT_COMBINED))
 
 
 def _by_key(modules: tuple[LoadedModule, ...]) -> dict[str, LoadedModule]:
     """Modules by what they adapt: the base's tensor where it is known and only one module's, else their name."""
-    shared = Counter(module.base_tensor for module in modules)
-    return {
-        module.base_tensor if module.base_tensor and shared[module.base_tensor] == 1 else module.name: module
-        for module in modules
-    }
+    shared = Counter(module.place for module in modules)
+    return {module.place if module.place and shared[module.place] == 1 else module.name: module for module in modules}

@@ -30,7 +30,7 @@ from composition.placement import Place, additions, linear_spec, place_modules
 from composition.shards import headers_index, label, shards_of
 from composition.verify_merge import Verdict, verify_merge
 from registry.domain.bases import BaseIndex
-from registry.domain.errors import WrongBase
+from registry.domain.errors import UnsupportedAdapter, WrongBase
 from registry.domain.expression import format
 from registry.domain.recipe import Recipe
 from registry.domain.records import Version
@@ -90,7 +90,16 @@ def merge(
 
 
 def place_composition(composition: Composition, stored: StoredBase, *, name: str) -> dict[str, list[Place]]:
-    """Where a composed adapter's modules lie in a base's files."""
+    """Where a composed adapter's modules lie in a base's files.
+
+    Raises UnsupportedAdapter for what is more than a linear layer's delta, and what `place_modules` raises.
+    """
+    for module in composition.modules:
+        if module.form.kind != "linear" or module.bias is not None:
+            kind = module.form.kind if module.bias is None else "lora_bias"
+            raise UnsupportedAdapter(
+                f"the module {module.name}", kind, "only linear layers' deltas are merged into a base"
+            )
     modules = [
         linear_spec(module.name, module.delta.shape, transposed=composition.fan_in_fan_out)
         for module in composition.modules

@@ -8,17 +8,20 @@ It reads and writes no files.
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from composition.adapter import LoadedAdapter
+from composition.agreement import agreed_forms, bias_of, check_biases, check_truncated
 from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
 from composition.methods.truncate import truncated
 from composition.report import ModuleReport, Report, together
 from composition.spelling import spellings
+from composition.terms import LINEAR, Form, padded
 from registry.domain.digest import json_digest
 from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
 from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves, node_document
@@ -34,10 +37,15 @@ _DTYPES: Mapping[str, torch.dtype] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComposedModule:
-    """A module of the result; its factors have the recipe's dtype and scaling 1, on the CPU."""
+    """A module of the result, or an expert of one; what it has is of the recipe's dtype and scaling 1, on the CPU.
+
+    An expert may have rank 0, since a stack holds all of them.
+    """
 
     name: str
     delta: LowRank
+    form: Form = LINEAR
+    bias: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,20 +82,18 @@ def compose(
     root = canonical(recipe.root)
     used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
     fan_in_fan_out = _agreed_layout(used.values())
+    check_truncated(root, used)
     names = spellings(used.values())
+    forms = agreed_forms(used.values(), names)
     modules: list[ComposedModule] = []
     reports: list[ModuleReport] = []
     for done, (key, name) in enumerate(names.items()):
         progress("composing", done, len(names))
-        delta, report = _Module(key, name, used, target).compose(root, _DTYPES[recipe.dtype])
+        module, report = _Module(key, name, used, target).compose(root, forms[key], _DTYPES[recipe.dtype])
         reports.append(report)
-        if delta.rank:
-            modules.append(ComposedModule(name, delta))
+        modules.append(module)
     progress("composing", len(names), len(names))
-    if not modules:
-        raise UnsupportedAdapter(
-            "the result", "rank 0", "every term cancels, and there is no adapter of rank 0 to store"
-        )
+    modules = _stored(modules)
     summaries = [used[digest].summary for digest in sorted(used)]
     return Composition(
         modules=tuple(modules),
@@ -97,6 +103,26 @@ def compose(
         task_type=_common({summary.task_type for summary in summaries}),
         fan_in_fan_out=fan_in_fan_out,
     )
+
+
+def _stored(modules: list[ComposedModule]) -> list[ComposedModule]:
+    """What of the modules is stored: no deltas of zeros, but all experts of a stack, and a bias in all or in none."""
+    if any(module.bias is not None for module in modules):
+        kept = [_with_bias(module) for module in modules if module.delta.rank or module.bias is not None]
+        check_biases([module.name for module in kept], [module.form for module in kept])
+        return kept
+    if not any(module.delta.rank for module in modules):
+        raise UnsupportedAdapter(
+            "the result", "rank 0", "every term cancels, and there is no adapter of rank 0 to store"
+        )
+    return [module for module in modules if module.delta.rank or module.form.kind == "parameter"]
+
+
+def _with_bias(module: ComposedModule) -> ComposedModule:
+    """The same module in an adapter with lora_bias; PEFT stores no rank 0."""
+    delta = padded(module.delta, max(1, module.delta.rank))
+    bias = delta.B.new_zeros(len(delta.B)) if module.bias is None else module.bias
+    return replace(module, delta=delta, bias=bias)
 
 
 def choose_device(name: str) -> torch.device:
@@ -127,7 +153,7 @@ class _Module:
     device: torch.device
     results: dict[str, Truncation] = field(default_factory=dict)
 
-    def compose(self, root: Node, dtype: torch.dtype) -> tuple[LowRank, ModuleReport]:
+    def compose(self, root: Node, form: Form, dtype: torch.dtype) -> tuple[ComposedModule, ModuleReport]:
         exact = self._evaluate(root, truncating=False)
         if exact is None:
             raise AssertionError(f"no input of the canonical recipe has the module {self.name}")
@@ -135,7 +161,19 @@ class _Module:
         rounded, rounding = self._rounded(delta.folded(), dtype)
         merged, lost = self._fitted(root)
         report = ModuleReport(self.name, exact.rank, rounded.rank, norm, error, rounding, merged, lost)
-        return rounded.to(torch.device("cpu")), report
+        return ComposedModule(self.name, rounded.to(torch.device("cpu")), form, self._bias(root, dtype)), report
+
+    def _bias(self, root: Node, dtype: torch.dtype) -> Tensor | None:
+        """The module's bias as it is stored, or None for one that is zero."""
+        modules = {
+            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
+        }
+        bias = bias_of(root, modules)
+        if bias is None or not bias.any():
+            return None
+        if not is_finite(bias.to(dtype)):
+            raise InvalidAdapter(f"module {self.name}", f"its bias overflows {dtype}; choose smaller weights")
+        return bias.to(dtype)
 
     def _truncated(self, root: Node, exact: LowRank) -> tuple[LowRank, float, float]:
         """The result, the norm before any truncation, and the norm of what truncations took away."""
@@ -160,7 +198,7 @@ class _Module:
     def _evaluate(self, node: Node, *, truncating: bool) -> LowRank | None:
         if isinstance(node, Leaf):
             module = self.inputs[node.digest or ""].by_key.get(self.key)
-            return module.delta.to(self.device) if module else None
+            return module.true_delta.to(self.device) if module else None
         if node.method in METHODS:
             return self._merge(node)
         children = [self._evaluate(child, truncating=truncating) for child in node.children]

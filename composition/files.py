@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,8 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from composition.adapter import LoadedAdapter, LoadedModule, check_composable
+from composition.base_weights import BaseWeights
+from composition.dora import decomposed
 from composition.engine import ComposedModule, Composition
-from composition.low_rank import LowRank, is_finite
+from composition.low_rank import is_finite
+from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
 from registry.domain.digest import CHUNK, read_chunks
 from registry.domain.errors import DigestMismatch, InvalidAdapter, InvalidFile, Refused, UnsupportedAdapter
 from registry.domain.records import FileEntry
@@ -32,19 +35,28 @@ if TYPE_CHECKING:
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 
+_PREFIX = "base_model.model."
+_FACTORS: Mapping[str, tuple[str, str]] = {
+    "linear": ("lora_A.weight", "lora_B.weight"),
+    "conv": ("lora_A.weight", "lora_B.weight"),
+    "embedding": ("lora_embedding_A", "lora_embedding_B"),
+}
 _DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def load_adapter(stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry) -> LoadedAdapter:
+def load_adapter(
+    stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry, base: BaseWeights | None = None
+) -> LoadedAdapter:
     """Read the factors of an adapter from its safetensors file, as float32.
 
-    `file` says what the stream must be, `subject` what errors call the adapter. Beyond the tensors themselves it holds
-    one of them at a time. Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
+    `file` says what the stream must be, `subject` what errors call the adapter, `base` where DoRA finds the weights
+    that it was trained on. Beyond the tensors themselves it holds one of them at a time.
+    Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
     """
-    check_composable(subject, spec)
+    check_composable(subject, spec, with_base=base is not None)
     hashing = _Hashing(stream)
     source = io.BufferedReader(hashing, CHUNK)
     try:
@@ -55,7 +67,8 @@ def load_adapter(stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: Fil
         raise
     _drain(source)
     hashing.verify(subject, file)
-    modules = tuple(_module(module, tensors, subject) for module in spec.modules)
+    changed = [module for module in spec.modules if not (base and _is_of_base(module, tensors, subject, base=base))]
+    modules = tuple(part for module in changed for part in _modules(module, tensors, subject, base=base))
     return LoadedAdapter(subject, spec.summary, modules)
 
 
@@ -113,14 +126,40 @@ def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: st
     return tensor
 
 
-def _module(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str) -> LoadedModule:
-    shapes = {"A": (module.rank, module.in_features), "B": (module.out_features, module.rank)}
-    for role, shape in shapes.items():
-        name = module.tensors[role]
-        if name not in tensors or tensors[name].shape != shape:
-            raise InvalidAdapter(f"{subject}, tensor {name}", f"the file has no such tensor of shape {list(shape)}")
-    delta = LowRank(tensors[module.tensors["A"]], tensors[module.tensors["B"]], module.scaling)
-    return LoadedModule(module.name, module.base_tensor, delta)
+def _is_of_base(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights) -> bool:
+    """Whether a module is saved whole and is the base's own. Raises UnsupportedAdapter for one that isn't.
+
+    PEFT saves the embeddings beside their factors (save_embedding_layers="auto"), as they were.
+    """
+    if module.kind != "saved":
+        return False
+    for role, name in module.tensors.items():
+        label = module.base_tensor if role == "weight" else None
+        if label is None or name not in tensors or not base.holds(label, tensors[name]):
+            reason = f"{name} is not the base's own, and several replacements have no sum"
+            raise UnsupportedAdapter(subject, f"modules_to_save ({module.name})", reason)
+    return True
+
+
+def _modules(
+    module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights | None
+) -> Iterator[LoadedModule]:
+    stored = {role: _checked(module, role, tensors, subject=subject) for role in module.tensors}
+    bias = stored["bias_B"].double() * module.scaling if "bias_B" in stored else None
+    dora = decomposed(module, stored["magnitude"], base, subject) if base and "magnitude" in stored else None
+    for part in unpack(module, stored["A"], stored["B"]):
+        base_tensor = module.base_tensor and module.base_tensor + part.suffix
+        yield LoadedModule(module.name + part.suffix, base_tensor, part.delta, part.form, bias, dora)
+
+
+def _checked(module: ModuleSpec, role: str, tensors: Mapping[str, Tensor], *, subject: str) -> Tensor:
+    name, shape = module.tensors[role], factor_shapes(module).get(role)
+    found = tensors.get(name)
+    if role == "magnitude" and found is not None and found.numel() == module.out_features:
+        return found  # a convolution's is stored as (1, out, 1…), and checked when the configuration is read
+    if found is None or found.shape != shape:
+        raise InvalidAdapter(f"{subject}, tensor {name}", f"the file has no such tensor of shape {list(shape or ())}")
+    return found
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -139,10 +178,10 @@ def peft_config(composition: Composition) -> dict[str, Any]:
 
     `r` is the largest rank, since engines reserve room by it; modules of another rank are named in the patterns.
     """
-    largest = max(module.delta.rank for module in composition.modules)
-    ranks = {
-        exact_pattern(module.name): module.delta.rank for module in composition.modules if module.delta.rank != largest
-    }
+    stored = stored_ranks(composition.modules)
+    largest = max(stored.values())
+    ranks = {exact_pattern(name): rank for name, rank in stored.items() if rank != largest}
+    parameters = {stack_of(module.name) for module in composition.modules if module.form.kind == "parameter"}
     return {
         "alpha_pattern": ranks,
         "base_model_name_or_path": composition.base_name,
@@ -153,17 +192,39 @@ def peft_config(composition: Composition) -> dict[str, Any]:
         "layers_pattern": None,
         "layers_to_transform": None,
         "lora_alpha": largest,
+        "lora_bias": any(module.bias is not None for module in composition.modules),
         "lora_dropout": 0.0,
         "modules_to_save": None,
         "peft_type": "LORA",
         "r": largest,
         "rank_pattern": ranks,
         "revision": composition.base_revision,
-        "target_modules": [module.name for module in composition.modules],
+        "target_modules": [name for name in stored if name not in parameters],
+        "target_parameters": sorted(parameters & stored.keys()) or None,
         "task_type": composition.task_type,
         "use_dora": False,
         "use_rslora": False,
     }
+
+
+def stored_ranks(modules: Iterable[ComposedModule]) -> dict[str, int]:
+    """The rank that each module is stored at {name: rank}, experts put together in their parameter.
+
+    All experts of all parameters of one module share a rank: PEFT's file doesn't say which parameter a tensor is of,
+    so that a pattern couldn't tell them apart. A module whose experts have no delta at all is left out.
+    """
+    ranks: dict[str, int] = {}
+    experts = [module for module in modules if module.form.kind == "parameter"]
+    shared: dict[str, int] = {}
+    for module in experts:
+        holder = holder_of(module.name)
+        shared[holder] = max(shared.get(holder, 0), module.delta.rank)
+    for module in modules:
+        if module.form.kind != "parameter":
+            ranks[module.name] = module.delta.rank
+        elif shared[holder_of(module.name)]:
+            ranks[stack_of(module.name)] = shared[holder_of(module.name)]
+    return ranks
 
 
 def exact_pattern(name: str) -> str:
@@ -176,6 +237,26 @@ def exact_pattern(name: str) -> str:
 
 
 def _tensors(modules: tuple[ComposedModule, ...]) -> Iterator[tuple[str, Tensor]]:
+    stacks: dict[str, list[ComposedModule]] = {}
     for module in modules:
-        yield f"base_model.model.{module.name}.lora_A.weight", module.delta.A.contiguous()
-        yield f"base_model.model.{module.name}.lora_B.weight", module.delta.B.contiguous()
+        if module.form.kind == "parameter":
+            stacks.setdefault(stack_of(module.name), []).append(module)
+            continue
+        a, b = _FACTORS[module.form.kind]
+        path = f"{_PREFIX}{module.name}"
+        factors = pack(module.delta, module.form)
+        yield from zip((f"{path}.{a}", f"{path}.{b}"), factors, strict=True)
+        if module.bias is not None:
+            yield f"{path}.lora_B.bias", module.bias
+    ranks = stored_ranks(modules)
+    for name, experts in stacks.items():
+        if name in ranks:
+            yield from _stack(experts, ranks[name])
+
+
+def _stack(experts: list[ComposedModule], rank: int) -> Iterator[tuple[str, Tensor]]:
+    experts = sorted(experts, key=lambda module: module.form.expert)
+    first = experts[0]
+    path = f"{_PREFIX}{holder_of(first.name)}{'.base_layer' * first.form.nesting}"
+    factors = pack_experts([expert.delta for expert in experts], rank)
+    yield from zip((f"{path}.lora_A.weight", f"{path}.lora_B.weight"), factors, strict=True)

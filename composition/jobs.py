@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 from composition.adapter import LoadedAdapter, check_composable
+from composition.base_weights import BaseWeights
 from composition.card import write_description
 from composition.engine import Composition, Progress, choose_device, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
@@ -21,6 +22,7 @@ from registry.domain.recipe import Recipe
 from registry.domain.records import Evidence, FileEntry, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.spec import AdapterSpec
+from registry.formats.base_model import index_base
 from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Origin, Submission
@@ -52,12 +54,14 @@ def blend(
     across_bases: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    base: Path | None = None,
     progress: Progress = silent,
 ) -> BlendResult:
     """Compose a recipe and publish the result as a version of `into`, with its lineage.
 
     A recipe that already gave a version of `into` returns it, and moves the aliases there, without computing anything;
-    `force` computes anyway. `dry_run` computes and reports, and keeps nothing.
+    `force` computes anyway. `dry_run` computes and reports, and keeps nothing. `base` is where
+    the base's weights are, which DoRA needs; they must be those of every input, by fingerprint.
     Raises what looking up, loading, composing and publishing raise, and BaseConflict for inputs of different bases.
     """
     choose_device(device)  # a wrong setting is said before anything is read
@@ -65,12 +69,13 @@ def blend(
     pinned = recipe.pin(inputs.resolve)
     versions = [inputs.version(parent) for parent in pinned.inputs]
     check_same_base(versions)
+    weights = _open_base(base, versions, progress) if base else None
     existing = registry.version_of_recipe(into, pinned.digest)
     if existing and not (force or dry_run):
         for alias in aliases:
             registry.promote(_pin(existing), alias, reason=message or None, across_bases=across_bases)
         return BlendResult(existing, False, pinned, None)
-    composition = compose(pinned, inputs.load(versions, progress), device=device, progress=progress)
+    composition = compose(pinned, inputs.load(versions, progress, weights), device=device, progress=progress)
     if dry_run:
         return BlendResult(existing, False, pinned, composition.report)
     composition = replace(composition, base_name=composition.base_name or _base_name(versions))
@@ -121,24 +126,26 @@ class Inputs:
     def version(self, parent: Parent) -> Version:
         return self._versions[parent]
 
-    def load(self, versions: Iterable[Version], progress: Progress) -> dict[str, LoadedAdapter]:
+    def load(
+        self, versions: Iterable[Version], progress: Progress, base: BaseWeights | None = None
+    ) -> dict[str, LoadedAdapter]:
         """Load each content once {digest: adapter}. Every kind is checked before the first byte is read."""
         contents = {version.digest: version for version in versions}
         specs: dict[str, AdapterSpec] = {}
         for digest, version in contents.items():
             specs[digest] = AdapterSpec(version.summary, self._registry.modules(version))
-            check_composable(version.reference, specs[digest])
+            check_composable(version.reference, specs[digest], with_base=base is not None)
         loaded: dict[str, LoadedAdapter] = {}
         for digest, version in contents.items():
             progress("loading", len(loaded), len(contents))
-            loaded[digest] = self._load(version, specs[digest])
+            loaded[digest] = self._load(version, specs[digest], base)
         progress("loading", len(loaded), len(contents))
         return loaded
 
-    def _load(self, version: Version, spec: AdapterSpec) -> LoadedAdapter:
+    def _load(self, version: Version, spec: AdapterSpec, base: BaseWeights | None) -> LoadedAdapter:
         file = _weights(version)
         with self._registry.open_file(version, file.path) as stream:
-            return load_adapter(stream, spec, subject=version.reference, file=file)
+            return load_adapter(stream, spec, subject=version.reference, file=file, base=base)
 
 
 def _weights(version: Version) -> FileEntry:
@@ -159,6 +166,17 @@ def check_same_base(versions: Iterable[Version]) -> None:
     for left, right in combinations(versions, 2):
         if not _agree(left, right):
             raise BaseConflict(left.reference, _base_label(left), right.reference, _base_label(right))
+
+
+def _open_base(path: Path, versions: Iterable[Version], progress: Progress) -> BaseWeights:
+    """The weights of a base, hashed and found to be every version's. Raises BaseConflict, and what reading raises."""
+    weights = BaseWeights(path)
+    fingerprint = index_base(path, progress=lambda done, total: progress("hashing the base", done, total)).fingerprint
+    for version in versions:
+        if version.base.fingerprint != fingerprint:
+            label = f"sha256:{version.base.fingerprint[:12]}" if version.base.fingerprint else "a base by name only"
+            raise BaseConflict(version.reference, label, str(path), f"sha256:{fingerprint[:12]}")
+    return weights
 
 
 def _agree(left: Version, right: Version) -> bool:

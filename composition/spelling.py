@@ -5,6 +5,7 @@ base's tensor `encoder.layer.0….weight`. A composed adapter must use one of th
 whole. The shortest wrapping wins.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
             if name is None or names.setdefault(key, name) != name:
                 reason = f"another input calls the same module {names.get(key, key)!r}"
                 raise UnsupportedAdapter(adapter.subject, f"the module name {module.name!r}", reason)
+    _check_distinct(names)
     return dict(sorted(names.items(), key=lambda item: item[1]))
 
 
@@ -67,6 +69,14 @@ def _suffixes(name: str) -> Iterator[str]:
     while "." in name:
         name = name.partition(".")[2]
         yield name
+
+
+def _check_distinct(names: Mapping[str, str]) -> None:
+    """One name for two tensors of the base, or for two kinds of layer, would leave one of them out of the result."""
+    name, count = Counter(names.values()).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        reason = "not all of them mean the same tensor of the base by it, or the same kind of layer"
+        raise UnsupportedAdapter("the inputs", f"the module name {name!r}", reason)
 
 
 def _spelled(name: str, wrapping: _Wrapping | None, target: _Wrapping | None) -> str | None:
