@@ -51,13 +51,21 @@ def test_every_example_is_accepted_with_its_base_and_refused_with_the_other(prog
     assert len(program("search", "--base", SMOLLM2)["versions"]) == 1
 
 
-def test_what_cannot_be_composed_yet_is_refused_by_name(program: Program) -> None:
+def test_what_cannot_be_composed_is_refused_by_name(program: Program) -> None:
     program("base", "add", MINILM, minilm_folder())
     program("base", "add", SMOLLM2, smollm2_file())
-    program("push", EXAMPLES / "minilm-sentiment-r8", "demo/sentiment")
-    program("push", EXAMPLES / "smollm2-gloss-r8", "demo/gloss")
-    refusal = program("blend", "demo/sentiment + demo/gloss", "--into", "demo/x", exit_code=4)
-    assert refusal["error"] == "base_conflict"
+    for name in ("minilm-sentiment-r8", "minilm-debian-r4-dora-fp16", "minilm-wordnet-seqcls-r8", "smollm2-gloss-r8"):
+        program("push", EXAMPLES / name, f"demo/{name}")
+    plain = "demo/minilm-sentiment-r8"
+    refused = {
+        "demo/smollm2-gloss-r8": ("base_conflict", "MiniLM"),
+        "demo/minilm-debian-r4-dora-fp16": ("unsupported_adapter", "dora"),
+        "demo/minilm-wordnet-seqcls-r8": ("unsupported_adapter", "modules_to_save"),
+    }
+    for other, (error, named) in refused.items():
+        refusal = program("blend", f"{plain} + {other}", "--into", "demo/x", exit_code=4)
+        assert refusal["error"] == error
+        assert named in refusal["message"] and other in refusal["message"]
     assert "demo/x" not in str(program("list"))
 
 
