@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from composition.jobs import BlendResult
     from composition.report import Report
 
-_RECIPE_LIMIT = 1 << 20  # bytes: 256 adapters with every parameter spelled out are far below
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
@@ -47,7 +46,12 @@ def _check_device(_context: click.Context, _parameter: click.Parameter, device: 
     "adapters blend '-0.5*demo/wordnet + demo/sentiment' --into demo/a --dry-run",
 )
 @click.argument("text", metavar="[EXPR]", required=False, help="as '0.7*team/a@production + 0.3*team/b'")
-@click.option("--recipe", "recipe_file", type=click.File("rb"), help="A recipe as a JSON file instead; - reads stdin.")
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=click.File("rb"),
+    help="A recipe as a JSON or YAML file instead; - reads JSON from stdin.",
+)
 @click.option("--into", type=ADAPTER_NAME, help="The adapter that gets the result as its next version.")
 @click.option("--rank", type=click.IntRange(1, 65536), help="Truncate the result to this rank, as well as possible.")
 @click.option("--dtype", type=click.Choice(DTYPES), help="What to store the result in; float32 unless the recipe says.")
@@ -116,19 +120,14 @@ def _prepare(device: str) -> None:
 def _recipe(text: str | None, file: Any, *, rank: int | None, dtype: str | None) -> Recipe:
     if (text is None) == (file is None):
         raise WrongUsage("write either an expression or --recipe FILE")
-    recipe = expression.parse(text) if text is not None else _read_recipe(file)
+    if text is not None:
+        recipe = expression.parse(text)
+    else:
+        from cli.recipe_file import read_recipe  # lazy: start-up time
+
+        recipe = read_recipe(file, dtype=dtype)
     recipe = recipe.with_dtype(dtype) if dtype else recipe
     return recipe.with_rank(rank) if rank else recipe
-
-
-def _read_recipe(file: Any) -> Recipe:
-    from registry.formats.json_document import parse_object  # lazy: start-up time
-
-    name = getattr(file, "name", "<stdin>")
-    data = file.read(_RECIPE_LIMIT + 1)
-    if len(data) > _RECIPE_LIMIT:
-        raise WrongUsage(f"{name} is larger than {_RECIPE_LIMIT} bytes: not a recipe")
-    return Recipe.from_document(parse_object(data, path=name))
 
 
 def _document(result: "BlendResult", dry_run: bool) -> dict[str, Any]:

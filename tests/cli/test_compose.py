@@ -81,6 +81,43 @@ def test_a_recipe_file_that_is_none_is_refused(content, code, stocked, desk):
     stocked("blend", "--recipe", "recipe.json", "--into", "demo/new", code=code)
 
 
+YAML = """
+dtype: float32
+root:
+  method: linear
+  params: {weights: [1.0, 1.0]}
+  inputs: [{adapter: demo/sentiment@v1}, {adapter: demo/wordnet}]
+"""
+
+
+def test_a_recipe_may_be_yaml(stocked, desk):
+    made = stocked("blend", SUM, "--into", "demo/new", "--json").json
+    (desk / "recipe.yaml").write_text(YAML)
+    again = stocked("blend", "--recipe", "recipe.yaml", "--into", "demo/new", "--json").json
+    assert again["recipe_digest"] == made["recipe_digest"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("root: &a {adapter: demo/sentiment}\nother: *a", "line 2, column 8: has an alias"),
+        ("root: {adapter: demo/x}\nroot: {adapter: demo/y}", "has 'root' twice"),
+        ("root: !!python/object/apply:os.getcwd []", "python/object"),
+        ("root: {adapter: [", "line 1"),
+        ("[" * 5000, "recipe.yaml"),
+    ],
+)
+def test_yaml_that_is_more_than_values_is_refused(text, why, stocked, desk):
+    (desk / "recipe.yaml").write_text(text)
+    assert why in stocked("blend", "--recipe", "recipe.yaml", "--into", "demo/new", code=4).err
+
+
+def test_a_dtype_that_contradicts_the_recipe_is_refused(stocked, desk):
+    (desk / "recipe.yaml").write_text(YAML)
+    error = stocked("blend", "--recipe", "recipe.yaml", "--into", "demo/new", "--dtype", "float16", code=2).err
+    assert "contradicts" in error
+
+
 def test_an_expression_and_a_recipe_are_one_too_many(stocked, desk):
     (desk / "recipe.json").write_text("{}")
     assert "either" in stocked("blend", SUM, "--recipe", "recipe.json", "--into", "demo/new", code=2).err

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from registry.sql.engine import Database
-from registry.sql.schema import ensure_schema
 
 from registry.blobs.filesystem import FolderStore
 from registry.service import Registry
+from registry.sql.engine import Database
+from registry.sql.schema import ensure_schema
 from tests.factories import TOY, toy_base
 
 
