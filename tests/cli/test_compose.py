@@ -100,7 +100,7 @@ def test_a_recipe_may_be_yaml(stocked, desk):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("root: &a {adapter: demo/sentiment}\nother: *a", "line 2, column 8: has an alias"),
+        ("root: &a {adapter: demo/sentiment}\nother: *a", "line 2, column 10: has an alias"),
         ("root: {adapter: demo/x}\nroot: {adapter: demo/y}", "has 'root' twice"),
         ("root: !!python/object/apply:os.getcwd []", "python/object"),
         ("root: {adapter: [", "line 1"),
