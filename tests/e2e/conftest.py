@@ -9,6 +9,19 @@ import pytest
 from tests.e2e.program import Program
 
 
+def _environment(home: Path) -> dict[str, str]:
+    # Without compiled files every one of many processes would compile the whole program again.
+    unwanted = ("ADAPTERS_", "PYTHONDONTWRITEBYTECODE")
+    ours = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
+    return ours | {"ADAPTERS_HOME": str(home), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Program:
+    """The `adapters` program on an empty embedded registry."""
+    return Program(_environment(tmp_path / "home"))
+
+
 @pytest.fixture(
     params=[
         "embedded",
@@ -18,16 +31,13 @@ from tests.e2e.program import Program
 )
 def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]:
     """The `adapters` program on an empty registry, migrated where that is the operator's part."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("ADAPTERS_")}
-    environment["ADAPTERS_HOME"] = str(tmp_path / "home")
     if request.param == "embedded":
-        yield Program(environment)
+        yield request.getfixturevalue("embedded")
         return
-    environment["ADAPTERS_BLOBS_URL"] = request.getfixturevalue(request.param)
-    environment |= {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
+    blobs_url = request.getfixturevalue(request.param)
     postgres = request.getfixturevalue("postgres")
     url = postgres.create(empty=True)
-    program = Program(environment | {"ADAPTERS_DATABASE_URL": url})
+    program = Program(_environment(tmp_path / "home") | {"ADAPTERS_BLOBS_URL": blobs_url, "ADAPTERS_DATABASE_URL": url})
     program("migrate")
     yield program
     postgres.drop(url)

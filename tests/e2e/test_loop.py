@@ -37,25 +37,25 @@ def test_push_blend_publish_pull_promote_roll_back(program: Program, tmp_path: P
     assert program("verify", "--deep")["damage"] == []
 
 
-def test_every_example_is_accepted_with_its_base_and_refused_with_the_other(program: Program) -> None:
-    program("base", "add", MINILM, minilm_folder())
-    program("base", "add", SMOLLM2, smollm2_file())
+def test_every_example_is_accepted_with_its_base_and_refused_with_the_other(embedded: Program) -> None:
+    embedded("base", "add", MINILM, minilm_folder())
+    embedded("base", "add", SMOLLM2, smollm2_file())
     for folder in sorted(EXAMPLES.iterdir()):
         wrong = MINILM if "smollm2" in folder.name else SMOLLM2
-        refusal = program("push", folder, f"real/{folder.name}", "--base", wrong, exit_code=4)
+        refusal = embedded("push", folder, f"real/{folder.name}", "--base", wrong, exit_code=4)
         assert refusal["error"] == "base_mismatch"
         assert refusal["detail"]["tensor"]
-        pushed = program("push", folder, f"real/{folder.name}")
+        pushed = embedded("push", folder, f"real/{folder.name}")
         assert pushed["version"]["base"]["evidence"] == "structural"
-    assert len(program("search", "--base", MINILM, "--target", "query")["versions"]) == 6
-    assert len(program("search", "--base", SMOLLM2)["versions"]) == 1
+    assert len(embedded("search", "--base", MINILM, "--target", "query")["versions"]) == 6
+    assert len(embedded("search", "--base", SMOLLM2)["versions"]) == 1
 
 
-def test_what_cannot_be_composed_is_refused_by_name(program: Program) -> None:
-    program("base", "add", MINILM, minilm_folder())
-    program("base", "add", SMOLLM2, smollm2_file())
+def test_what_cannot_be_composed_is_refused_by_name(embedded: Program) -> None:
+    embedded("base", "add", MINILM, minilm_folder())
+    embedded("base", "add", SMOLLM2, smollm2_file())
     for name in ("minilm-sentiment-r8", "minilm-debian-r4-dora-fp16", "minilm-wordnet-seqcls-r8", "smollm2-gloss-r8"):
-        program("push", EXAMPLES / name, f"demo/{name}")
+        embedded("push", EXAMPLES / name, f"demo/{name}")
     plain = "demo/minilm-sentiment-r8"
     refused = {
         "demo/smollm2-gloss-r8": ("base_conflict", "MiniLM"),
@@ -63,10 +63,10 @@ def test_what_cannot_be_composed_is_refused_by_name(program: Program) -> None:
         "demo/minilm-wordnet-seqcls-r8": ("unsupported_adapter", "modules_to_save"),
     }
     for other, (error, named) in refused.items():
-        refusal = program("blend", f"{plain} + {other}", "--into", "demo/x", exit_code=4)
+        refusal = embedded("blend", f"{plain} + {other}", "--into", "demo/x", exit_code=4)
         assert refusal["error"] == error
         assert named in refusal["message"] and other in refusal["message"]
-    assert "demo/x" not in str(program("list"))
+    assert "demo/x" not in str(embedded("list"))
 
 
 def _holds_what_was_promised(folder: Path, resolved: dict[str, object]) -> None:
