@@ -18,7 +18,7 @@ from registry.sql.tables.aliases import aliases
 from registry.sql.tables.bases import base_models, base_names
 from registry.sql.tables.blobs import blob_possessions, blobs
 from registry.sql.tables.commits import commit_files, commits
-from registry.sql.tables.lineage import evaluation_metrics, evaluations, version_metrics
+from registry.sql.tables.evaluations import evaluation_metrics, evaluations, version_metrics
 from registry.sql.tables.names import adapters, namespaces
 from registry.sql.tables.version_parts import version_bases, version_modules, version_targets, version_words
 from registry.sql.tables.versions import versions
