@@ -39,23 +39,6 @@ def test_versions_of_one_name_are_numbered_without_gaps_under_load(database_url:
     assert [commit.parent for commit in history] == [*(commit.id for commit in history[1:]), None]
 
 
-def test_thirty_two_writers_lose_no_acknowledged_move(database_url: str, database: Database) -> None:
-    digests = _publish_some(database)
-    jobs = [(database_url, writer, 2, VERSIONS) for writer in range(32)]
-    acknowledged = [move for moves in together(workers.promote_by_comparing, jobs) for move in moves]
-    with database.reading() as catalog:
-        history = catalog.aliases.history(NAME, workers.ALIAS, limit=1000)[::-1]
-        found = catalog.versions.find_alias(workers.Reference.parse(f"{NAME}@{workers.ALIAS}"))
-        stack = catalog.aliases.stack(NAME, workers.ALIAS)
-    assert [move.seq for move in history] == list(range(1, 65))
-    kept = {(move.seq, move.before, move.after) for move in history}
-    assert kept == {(move.seq, move.before, move.after) for move in acknowledged}
-    assert [move.before for move in history] == [None, *(move.after for move in history[:-1])]
-    assert stack == [move.after for move in history]
-    assert found is not None
-    assert (found[1].seq, found[0].digest) == (64, digests[stack[-1] - 1])
-
-
 def test_a_look_up_sees_version_and_sequence_of_one_moment(database_url: str, database: Database) -> None:
     digests = _publish_some(database)
     outcomes = together(_either, [(database_url, writer) for writer in range(6)])
