@@ -53,6 +53,17 @@ class UseCases:
         """The name that what is changed is signed with."""
         return self.caller.name
 
+    def readiness(self) -> dict[str, Callable[[], object]]:
+        """What must work before requests are served: each call raises what is wrong."""
+        return {
+            "database": self._reach_database,
+            "blobs": lambda: self.blobs.stat("0" * 64),
+        }
+
+    def _reach_database(self) -> None:
+        with self.database.reading() as catalog:
+            catalog.events.last()
+
     def require(self, catalog: Catalog, name: AdapterName, scope: Scope = Scope.READ) -> None:
         """Refuse what the caller has no right to.
 
