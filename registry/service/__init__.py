@@ -7,6 +7,7 @@
     publishing.py    the one gate for everything that becomes a version
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note)
     aliases.py       promote, rollback, history: one `move_alias` for all
+    watching.py      what happened since a cursor
     access.py        teams, members, tokens, the audit log
     stewardship.py   evaluations, statuses, verification
 
@@ -19,9 +20,10 @@ from registry.service.bases import Bases
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
 from registry.service.transfers import Transfers
+from registry.service.watching import Watching
 
 __all__ = ["Registry"]
 
 
-class Registry(Transfers, Bases, Resolution, Aliases, Stewardship, Access):
+class Registry(Transfers, Bases, Resolution, Aliases, Stewardship, Access, Watching):
     """Everything that one can do with a registry, embedded or behind a server."""
