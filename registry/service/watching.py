@@ -9,7 +9,17 @@ from registry.service.core import UseCases
 from registry.sql.catalog import Catalog
 
 # What happens to adapters and bases. All else in the log (tokens, members) is for its auditors.
-WATCHED = frozenset({"commit.added", "alias.moved", "version.status", "version.evaluated", "base.added", "base.linked"})
+WATCHED = frozenset(
+    {
+        "commit.added",
+        "alias.moved",
+        "version.status",
+        "version.evaluated",
+        "version.approved",
+        "base.added",
+        "base.linked",
+    }
+)
 MOST = 1000  # events looked at in one call
 
 
