@@ -374,6 +374,18 @@ class Gone(Refused):
 
 
 @dataclass(eq=False)
+class GateClosed(Refused):
+    template: ClassVar[str] = "{reference} may not become {alias}: {reasons}"
+    hint_template: ClassVar[str] = (
+        "record what was measured (`adapters eval add`) and let others approve (`adapters approve {reference} {alias}`)"
+    )
+
+    reference: str
+    alias: str
+    reasons: str
+
+
+@dataclass(eq=False)
 class DigestMismatch(Refused):
     template: ClassVar[str] = (
         "{subject}: expected sha256:{expected} ({expected_size} bytes), found sha256:{found} ({found_size} bytes)"
