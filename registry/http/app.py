@@ -30,7 +30,7 @@ from registry.http.settings import ServerSettings
 from registry.service import Registry
 
 DISTRIBUTION = "adapter-registry"
-_ROOMS = (health, resolve, adapters, versions, aliases, gates, bases, teams, tokens, audit, watch)
+ROOMS = (health, resolve, adapters, versions, aliases, gates, bases, teams, tokens, audit, watch)
 
 
 def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) -> FastAPI:
@@ -56,6 +56,6 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
     app.add_middleware(Observed, metrics=app.state.metrics)
-    for room in _ROOMS:
+    for room in ROOMS:
         app.include_router(room.routes)
     return app

@@ -9,18 +9,30 @@ from starlette.responses import Response
 from registry.domain.errors import AdaptersError
 from registry.domain.rights import Caller
 from registry.http.access import caller_of
+from registry.http.gate_schemas import Alive, Nothing, Readiness
 from registry.http.metrics import CONTENT_TYPE, Metrics
+from registry.http.schemas import documented
 from registry.service import Registry
 
 routes = APIRouter(tags=["health"])
 
 
-@routes.get("/healthz", operation_id="healthz", summary="Whether the process is alive")
-async def healthz() -> dict[str, str]:
-    return {"status": "alive"}
+@routes.get(
+    "/healthz",
+    operation_id="healthz",
+    summary="Whether the process is alive",
+    responses={200: {"model": Alive}},
+)
+async def healthz() -> JSONResponse:
+    return JSONResponse({"status": "alive"})
 
 
-@routes.get("/v1/ping", operation_id="ping", summary="An empty answer, for whoever has a token")
+@routes.get(
+    "/v1/ping",
+    operation_id="ping",
+    summary="An empty answer, for whoever has a token",
+    responses=documented(Nothing),
+)
 async def ping(_caller: Annotated[Caller, Depends(caller_of)]) -> JSONResponse:
     return JSONResponse({})
 
@@ -32,7 +44,10 @@ def metrics(request: Request) -> Response:
 
 
 @routes.get(
-    "/readyz", operation_id="readyz", summary="Whether database, blobs and schema are there", responses={503: {}}
+    "/readyz",
+    operation_id="readyz",
+    summary="Whether database, blobs and schema are there",
+    responses={code: {"model": Readiness} for code in (200, 503)},
 )
 def readyz(request: Request) -> JSONResponse:
     registry: Registry = request.app.state.registry
