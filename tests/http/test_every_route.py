@@ -23,6 +23,8 @@ from registry.service.publishing import Submission
 from tests.factories import TOY, toy_base, write_adapter
 from tests.http.conftest import Client, Server
 
+# What differs between databases is tested below HTTP.
+pytestmark = pytest.mark.parametrize("backend", ["sqlite"], scope="session", indirect=True)
 OURS, THEIRS, ABSENT = "ours", "theirs", "absent"
 FORMS = {"team": "{team}", "name": "a", "version": "1", "alias": "production", "principal": "carol"}
 
@@ -98,7 +100,7 @@ def routes() -> dict[tuple[str, str], APIRoute]:
     return {(method, r.path): r for r in every for method in r.methods or () if r.path.startswith("/v1/")}
 
 
-def test_every_route_has_a_row() -> None:
+def test_every_route_has_a_row(backend: str) -> None:
     assert set(routes()) == set(ROWS)
 
 
