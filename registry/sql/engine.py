@@ -27,6 +27,7 @@ from registry.sql.failures import translated
 BUSY_SECONDS = 60.0
 _SETTING = "ADAPTERS_DATABASE_URL"
 _POOL_SIZE = 5
+_MOST_FILES = 40  # as many as a server has threads: opening a file anew for a look-up costs more than the look-up
 _WRITES = "adapters_writes"  # execution option of a connection that is about to write
 
 
@@ -124,7 +125,7 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         connect_args={"isolation_level": None, "timeout": BUSY_SECONDS, "check_same_thread": False},
-        pool_size=_POOL_SIZE,
+        pool_size=_MOST_FILES,
         hide_parameters=True,
     )
     listen(engine, "connect", _prepare_sqlite)
