@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from composition.adapter import LoadedAdapter
+from composition.adapter import LoadedAdapter, LoadedModule
 from composition.agreement import agreed_forms, bias_of, check_biases, check_truncated
-from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
+from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite, spectrum
 from composition.methods import METHODS
 from composition.methods.method import Input
 from composition.methods.truncate import truncated
+from composition.parents import Parents
 from composition.report import ModuleReport, Report, together
+from composition.small_core import Grams
 from composition.spelling import spellings
 from composition.terms import LINEAR, Form, padded
 from registry.domain.digest import json_digest
@@ -69,10 +71,12 @@ def compose(
     inputs: Mapping[str, LoadedAdapter],
     *,
     device: str = "auto",
+    every_entry: bool = False,
     progress: Progress = silent,
 ) -> Composition:
     """Compute a pinned recipe over inputs {content digest: adapter}.
 
+    `every_entry`: the report counts conflicts of sign without sampling large modules.
     Raises InvalidRecipe if it is not pinned, UnsupportedAdapter for inputs that don't go together and for a result that
     is zero, InvalidAdapter for numbers that don't fit the dtype.
     """
@@ -85,11 +89,12 @@ def compose(
     check_truncated(root, used)
     names = spellings(used.values())
     forms = agreed_forms(used.values(), names)
+    parents = Parents.of(root, every_entry=every_entry)
     modules: list[ComposedModule] = []
     reports: list[ModuleReport] = []
     for done, (key, name) in enumerate(names.items()):
         progress("composing", done, len(names))
-        module, report = _Module(key, name, used, target).compose(root, forms[key], _DTYPES[recipe.dtype])
+        module, report = _Module(key, name, used, parents, target).compose(root, forms[key], _DTYPES[recipe.dtype])
         reports.append(report)
         modules.append(module)
     progress("composing", len(names), len(names))
@@ -97,7 +102,7 @@ def compose(
     summaries = [used[digest].summary for digest in sorted(used)]
     return Composition(
         modules=tuple(modules),
-        report=Report(recipe.dtype, str(target), tuple(reports)),
+        report=Report(recipe.dtype, str(target), tuple(reports), tuple(parents.weights.items())),
         base_name=next((summary.base_name for summary in summaries if summary.base_name), None),
         base_revision=_common({summary.base_revision for summary in summaries}),
         task_type=_common({summary.task_type for summary in summaries}),
@@ -150,6 +155,7 @@ class _Module:
     key: str
     name: str
     inputs: Mapping[str, LoadedAdapter]
+    parents: Parents
     device: torch.device
     results: dict[str, Truncation] = field(default_factory=dict)
 
@@ -157,34 +163,54 @@ class _Module:
         exact = self._evaluate(root, truncating=False)
         if exact is None:
             raise AssertionError(f"no input of the canonical recipe has the module {self.name}")
-        delta, norm, error = self._truncated(root, exact)
+        grams = exact.grams() if 0 < exact.rank <= min(exact.shape) else None
+        delta, values, error = self._truncated(root, exact, grams)
         rounded, rounding = self._rounded(delta.folded(), dtype)
         merged, lost = self._fitted(root)
-        report = ModuleReport(self.name, exact.rank, rounded.rank, norm, error, rounding, merged, lost)
+        compared = self.parents.compare(
+            {digest: module.true_delta.to(self.device) for digest, module in self._found.items()}, grams
+        )
+        report = ModuleReport(
+            self.name,
+            exact.rank,
+            rounded.rank,
+            float(values.norm()),
+            error,
+            rounding,
+            merged,
+            lost,
+            tuple(values.tolist()),
+            compared.products,
+            compared.conflicts,
+        )
         return ComposedModule(self.name, rounded.to(torch.device("cpu")), form, self._bias(root, dtype)), report
+
+    @property
+    def _found(self) -> dict[str, LoadedModule]:
+        """This module of the inputs that have it {content digest: module}."""
+        return {
+            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
+        }
 
     def _bias(self, root: Node, dtype: torch.dtype) -> Tensor | None:
         """The module's bias as it is stored, or None for one that is zero."""
-        modules = {
-            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
-        }
-        bias = bias_of(root, modules)
+        bias = bias_of(root, self._found)
         if bias is None or not bias.any():
             return None
         if not is_finite(bias.to(dtype)):
             raise InvalidAdapter(f"module {self.name}", f"its bias overflows {dtype}; choose smaller weights")
         return bias.to(dtype)
 
-    def _truncated(self, root: Node, exact: LowRank) -> tuple[LowRank, float, float]:
-        """The result, the norm before any truncation, and the norm of what truncations took away."""
+    def _truncated(self, root: Node, exact: LowRank, grams: Grams | None) -> tuple[LowRank, Tensor, float]:
+        """The result, the singular values before any truncation, and the norm of what truncations took away."""
         if not _truncates(root):
-            return exact, exact.norm(), 0.0
+            return exact, spectrum(exact, grams), 0.0
         if isinstance(root, Call) and root.method == "truncate" and not _truncates(root.children[0]):
-            result = truncated(exact, root.params)
-            return result.delta, result.norm, result.error
+            result = truncated(exact, root.params, grams)
+            return result.delta, spectrum(exact, grams) if result.values is None else result.values, result.error
         delta = self._evaluate(root, truncating=True)
         assert delta is not None
-        return delta, exact.norm(), (exact - delta).norm()
+        return delta, spectrum(exact, grams), (exact - delta).norm()
 
     def _fitted(self, root: Node) -> tuple[float, float]:
         """Norms of what the outermost methods made, and of what bringing that to a rank took away, together."""
