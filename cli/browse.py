@@ -12,6 +12,7 @@ from cli.documents import evaluation_document, lineage_document, move_document, 
 from cli.facts import base_cell, base_text, layers_alike, place, shape_text, status_text, warn_if_declared
 from cli.output import Output, facts, heading, say, table
 from cli.provenance import origin_texts
+from cli.report import published_total, total_text
 from cli.text import count, human_size, number, short_digest, when
 from registry.domain.records import Alias, AliasMove, Evaluation, Lineage, Page, Version
 from registry.domain.reference import AdapterName, Reference
@@ -29,21 +30,23 @@ def show(out: Output, reference: Reference) -> None:
         aliases = [a for a in registry.aliases(version.adapter) if a.version == version.number]
         evaluations = registry.evaluations(version)
         lineage = registry.lineage(version)
+        report = published_total(registry, version, lineage)
     document = version_document(version, files=True) | {
         "aliases": {alias.name: alias.seq for alias in aliases},
         "evaluations": [evaluation_document(evaluation) for evaluation in evaluations],
         "lineage": lineage_document(lineage),
+        "report": report,
     }
     out.answer(
         document,
-        lambda: _facts(version, aliases, lineage),
+        lambda: _facts(version, aliases, lineage, total_text(report or {})),
         lambda: _files(version),
         lambda: _evaluations(evaluations),
         lambda: warn_if_declared(version.base),
     )
 
 
-def _facts(version: Version, aliases: Sequence[Alias], lineage: Lineage) -> None:
+def _facts(version: Version, aliases: Sequence[Alias], lineage: Lineage, report: str) -> None:
     summary = version.summary
     rows = [
         ("version", version.reference),
@@ -58,6 +61,7 @@ def _facts(version: Version, aliases: Sequence[Alias], lineage: Lineage) -> None
         ("metadata", ", ".join(f"{key}={value}" for key, value in sorted(version.metadata.items()))),
         ("pushed", f"{when(version.created_at)} by {version.author}"),
         *(("made of", text) for text in origin_texts(lineage)),
+        ("report", report),
         ("used in", ", ".join(f"{d.adapter}@v{d.version}" for d in lineage.descendants)),
     ]
     facts([(label, value) for label, value in rows if value])

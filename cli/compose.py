@@ -11,8 +11,9 @@ from cli.client import opened
 from cli.command import ADAPTER_NAME, command
 from cli.documents import version_document
 from cli.facts import base_text, shape_text, warn_if_declared
-from cli.output import Facts, Output, facts, heading, next_step, say, table
-from cli.text import count, number
+from cli.output import Output, facts, heading, next_step, say, table
+from cli.report import report_facts, report_table
+from cli.text import number
 from registry.domain import expression
 from registry.domain.errors import WrongUsage
 from registry.domain.method import Method, Parameter
@@ -22,7 +23,6 @@ from registry.domain.reference import AdapterName
 
 if TYPE_CHECKING:
     from composition.jobs import BlendResult
-    from composition.report import Report
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
@@ -71,6 +71,13 @@ def _check_device(_context: click.Context, _parameter: click.Parameter, device: 
 @click.option("--alias", "aliases", multiple=True, help="Point this alias at the result; may be repeated.")
 @click.option("--message", default="", help="What this version is; the expression by default.")
 @click.option("--dry-run", is_flag=True, help="Compute and report, and keep nothing.")
+@click.option(
+    "--report",
+    type=click.Choice(["sample", "full"]),
+    default="sample",
+    show_default=True,
+    help="Count conflicts of sign in a sample of large modules, or in every entry.",
+)
 @click.option("--force", is_flag=True, help="Compute again even if this recipe has given a version already.")
 @click.option(
     "--methods",
@@ -89,6 +96,7 @@ def blend(
     dtype: str | None,
     device: str,
     aliases: tuple[str, ...],
+    report: str,
     **choices: Any,
 ) -> None:
     """Compose adapters by an expression and publish the result.
@@ -103,9 +111,8 @@ def blend(
         from composition.jobs import blend as compose  # lazy: start-up time
 
         _prepare(device)
-        result = compose(
-            registry, recipe, into, device=device, aliases=tuple(dict.fromkeys(aliases)), progress=progress, **choices
-        )
+        choices |= {"aliases": tuple(dict.fromkeys(aliases)), "every_entry": report == "full"}
+        result = compose(registry, recipe, into, device=device, progress=progress, **choices)
     dry_run = bool(choices["dry_run"])
     out.answer(_document(result, dry_run), lambda: _describe(result, dry_run))
 
@@ -149,7 +156,9 @@ def _describe(result: "BlendResult", dry_run: bool) -> None:
         rows += [("version", f"{version.reference}{_how_known(result)}"), ("digest", f"sha256:{version.digest}")]
         rows += [("base", base_text(version.base)), ("adapter", shape_text(version.summary))]
     rows += [("made of", expression.format(result.recipe)), ("recipe", f"sha256:{result.recipe.digest}")]
-    facts([*rows, *(_report_facts(report) if report else ())])
+    facts([*rows, *(report_facts(report) if report else ())])
+    if report:
+        report_table(report)
     if dry_run:
         say("a dry run: nothing was kept")
     elif version:
@@ -161,20 +170,6 @@ def _how_known(result: "BlendResult") -> str:
     if result.report is None:
         return " (this recipe gave it before; --force computes it again)"
     return "" if result.created else " (the same content was there already)"
-
-
-def _report_facts(report: "Report") -> Facts:
-    rank = f"{report.rank}" if report.rank == report.rank_in else f"{report.rank} of {report.rank_in}"
-    relative = report.rounding / report.norm if report.norm else 0.0
-    rows = [
-        ("rank", f"{rank}, in {count(len(report.modules), 'module')}, computed on {report.device}"),
-        ("rounding", f"{relative:.1e} of the norm, in {report.dtype}"),
-    ]
-    if report.rank != report.rank_in:
-        rows.insert(1, ("energy", f"{report.energy_kept:.2%} kept"))
-    if report.merge_kept is not None:
-        rows.insert(1, ("merge", f"{report.merge_kept:.2%} of its energy kept at its rank"))
-    return rows
 
 
 def _method_document(method: Method) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from composition.engine import Composition
-from composition.report import Report
+from composition.report import SHARES, Report, conflict_share, rank_needed
 from registry.domain.expression import format
 from registry.domain.recipe import Recipe
 from registry.domain.reference import AdapterName
@@ -60,6 +60,10 @@ def _figures(report: Report) -> list[str]:
         )
     if report.error > 0:
         lines.append(f"Truncated from rank {report.rank_in}: {report.energy_kept:.4%} of the energy is kept.")
+    ranks = [rank_needed(report.modules, share) for share in SHARES.values()]
+    lines.append(f"90% of the energy lies within rank {ranks[0]}, 99% within rank {ranks[1]}.")
+    if (differing := conflict_share(report.modules)) is not None:
+        lines.append(f"The parents' signs differ in {differing:.1%} of the entries.")
     if report.rounding > 0:
         lines.append(
             f"Storing it in {report.dtype} changed the deltas by {report.rounding / report.norm:.2e} of their norm."

@@ -54,14 +54,15 @@ def blend(
     across_bases: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    every_entry: bool = False,
     base: Path | None = None,
     progress: Progress = silent,
 ) -> BlendResult:
     """Compose a recipe and publish the result as a version of `into`, with its lineage.
 
     A recipe that already gave a version of `into` returns it, and moves the aliases there, without computing anything;
-    `force` computes anyway. `dry_run` computes and reports, and keeps nothing. `base` is where
-    the base's weights are, which DoRA needs; they must be those of every input, by fingerprint.
+    `force` computes anyway. `dry_run` computes and reports, and keeps nothing. `every_entry` is `compose`'s. `base` is
+    where the base's weights are, which DoRA needs; they must be those of every input, by fingerprint.
     Raises what looking up, loading, composing and publishing raise, and BaseConflict for inputs of different bases.
     """
     choose_device(device)  # a wrong setting is said before anything is read
@@ -75,7 +76,8 @@ def blend(
         for alias in aliases:
             registry.promote(_pin(existing), alias, reason=message or None, across_bases=across_bases)
         return BlendResult(existing, False, pinned, None)
-    composition = compose(pinned, inputs.load(versions, progress, weights), device=device, progress=progress)
+    loaded = inputs.load(versions, progress, weights)
+    composition = compose(pinned, loaded, device=device, every_entry=every_entry, progress=progress)
     if dry_run:
         return BlendResult(existing, False, pinned, composition.report)
     composition = replace(composition, base_name=composition.base_name or _base_name(versions))

@@ -70,6 +70,38 @@ def test_listing_pages_by_name_and_keeps_to_the_team(database: Database) -> None
     assert team.cursor is None
 
 
+def test_the_newest_versions_of_a_page_come_from_one_statement(database: Database) -> None:
+    names = [AdapterName("demo", f"a{index}") for index in range(5)]
+    with database.writing() as catalog:
+        for index, name in enumerate(names):
+            catalog.adapters.ensure(name, actor="ann", at=at())
+            for number in range(index):
+                publish(catalog, f"{name} {number}", name=name)
+        catalog.versions.set_status(names[4], 4, status=Status.YANKED, reason="wrong")
+    with database.reading() as catalog:
+        wanted = [catalog.versions.find(Reference(name, Selector.VERSION, str(n))) for n, name in enumerate(names)]
+        with counted(catalog.connection) as statements:
+            found = catalog.versions.newest(names)
+    assert len(statements) == 1
+    assert [found.get(name) for name in names] == [version and replace(version, files=()) for version in wanted]
+    assert found[names[4]].status is Status.YANKED and names[0] not in found
+
+
+@contextmanager
+def counted(connection: Connection) -> Iterator[list[str]]:
+    """The statements that run on a connection."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(connection, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(connection, "before_cursor_execute", note)
+
+
 def test_locking_an_absent_adapter_names_it(database: Database) -> None:
     with pytest.raises(AdapterNotFound, match="demo/sentiment"), database.writing() as catalog:
         catalog.adapters.lock(NAME)
