@@ -16,6 +16,7 @@ from composition.card import write_description
 from composition.engine import Composition, Progress, choose_device, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
 from composition.report import Report
+from composition.similarity import Similarity, compare
 from registry.domain.errors import BaseConflict, FileNotInVersion
 from registry.domain.expression import format
 from registry.domain.recipe import Recipe
@@ -155,6 +156,18 @@ def _weights(version: Version) -> FileEntry:
         if file.path == WEIGHTS_NAME:
             return file
     raise FileNotInVersion(version.reference, WEIGHTS_NAME)
+
+
+def compare_versions(
+    registry: Registry, left: Version, right: Version, progress: Progress = silent
+) -> tuple[Similarity, ...]:
+    """How alike the deltas of two versions of one base are.
+
+    Raises BaseConflict, and what loading raises, UnsupportedAdapter among it.
+    """
+    check_same_base([left, right])
+    loaded = Inputs(registry).load([left, right], progress)
+    return compare(loaded[left.digest], loaded[right.digest], progress)
 
 
 # -- bases ------------------------------------------------------------------------------------------------------------
