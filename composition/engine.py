@@ -13,15 +13,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from composition.adapter import LoadedAdapter, LoadedModule
+from composition.adapter import LoadedAdapter
 from composition.agreement import agreed_forms, bias_of, check_biases, check_truncated
-from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite, spectrum
+from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
 from composition.methods.truncate import truncated
 from composition.parents import Parents
 from composition.report import ModuleReport, Report, together
-from composition.small_core import Grams
 from composition.spelling import spellings
 from composition.terms import LINEAR, Form, padded
 from registry.domain.digest import json_digest
@@ -163,54 +162,40 @@ class _Module:
         exact = self._evaluate(root, truncating=False)
         if exact is None:
             raise AssertionError(f"no input of the canonical recipe has the module {self.name}")
-        grams = exact.grams() if 0 < exact.rank <= min(exact.shape) else None
-        delta, values, error = self._truncated(root, exact, grams)
+        delta, norm, error = self._truncated(root, exact)
         rounded, rounding = self._rounded(delta.folded(), dtype)
         merged, lost = self._fitted(root)
-        compared = self.parents.compare(
-            {digest: module.true_delta.to(self.device) for digest, module in self._found.items()}, grams
-        )
+        found = {
+            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
+        }
+        measured = self.parents.measure({digest: m.true_delta.to(self.device) for digest, m in found.items()}, exact)
         report = ModuleReport(
-            self.name,
-            exact.rank,
-            rounded.rank,
-            float(values.norm()),
-            error,
-            rounding,
-            merged,
-            lost,
-            tuple(values.tolist()),
-            compared.products,
-            compared.conflicts,
+            self.name, exact.rank, rounded.rank, norm, error, rounding, merged, lost, measured=measured
         )
         return ComposedModule(self.name, rounded.to(torch.device("cpu")), form, self._bias(root, dtype)), report
 
-    @property
-    def _found(self) -> dict[str, LoadedModule]:
-        """This module of the inputs that have it {content digest: module}."""
-        return {
-            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
-        }
-
     def _bias(self, root: Node, dtype: torch.dtype) -> Tensor | None:
         """The module's bias as it is stored, or None for one that is zero."""
-        bias = bias_of(root, self._found)
+        modules = {
+            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
+        }
+        bias = bias_of(root, modules)
         if bias is None or not bias.any():
             return None
         if not is_finite(bias.to(dtype)):
             raise InvalidAdapter(f"module {self.name}", f"its bias overflows {dtype}; choose smaller weights")
         return bias.to(dtype)
 
-    def _truncated(self, root: Node, exact: LowRank, grams: Grams | None) -> tuple[LowRank, Tensor, float]:
-        """The result, the singular values before any truncation, and the norm of what truncations took away."""
+    def _truncated(self, root: Node, exact: LowRank) -> tuple[LowRank, float, float]:
+        """The result, the norm before any truncation, and the norm of what truncations took away."""
         if not _truncates(root):
-            return exact, spectrum(exact, grams), 0.0
+            return exact, exact.norm(), 0.0
         if isinstance(root, Call) and root.method == "truncate" and not _truncates(root.children[0]):
-            result = truncated(exact, root.params, grams)
-            return result.delta, spectrum(exact, grams) if result.values is None else result.values, result.error
+            result = truncated(exact, root.params)
+            return result.delta, result.norm, result.error
         delta = self._evaluate(root, truncating=True)
         assert delta is not None
-        return delta, spectrum(exact, grams), (exact - delta).norm()
+        return delta, exact.norm(), (exact - delta).norm()
 
     def _fitted(self, root: Node) -> tuple[float, float]:
         """Norms of what the outermost methods made, and of what bringing that to a rank took away, together."""

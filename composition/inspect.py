@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from composition.engine import Progress, silent
 from composition.shards import DTYPES, OpenFiles
+from composition.spectra import NOISE, singular_values
 from composition.weights import AdapterWeights, has_factors, open_weights, read_factors
 from registry.domain.digest import sha256_stream
 from registry.domain.spec import ModuleSpec
 
 TOP = 8  # singular values that are told
 
-_BLOCK = 1024  # rows of a factor that are turned into float64 at once
-_NOISE = 1e-8  # of the largest singular value: below it, Gram matrices in float64 tell nothing
 _TOKENIZER = frozenset(
     {"added_tokens.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"}
     | {"vocab.json", "vocab.txt", "merges.txt", "spiece.model", "chat_template.jinja"}
@@ -151,31 +149,11 @@ def _of_factors(files: OpenFiles, adapter: AdapterWeights, module: ModuleSpec) -
         module.rank,
         norm=norm,
         singular=tuple(float(value) for value in values[:TOP]),
-        numerical_rank=int((values > _NOISE * values[0]).sum()) if not dead else 0,
+        numerical_rank=int((values > NOISE * values[0]).sum()) if not dead else 0,
         stable_rank=0.0 if dead else (norm / float(values[0])) ** 2,
         effective_rank=0.0 if dead else math.exp(entropy),
         dead=dead,
     )
-
-
-def singular_values(left: Tensor, right: Tensor) -> Tensor:
-    """Singular values of left @ right.T in float64, largest first. left: (m, rank), right: (n, rank).
-
-    They are the roots of the eigenvalues of S.T (left.T left) S with right.T right = S S.T.
-    """
-    gram_left, gram_right = _gram(left), _gram(right)
-    values, vectors = torch.linalg.eigh(gram_right)
-    root = vectors * values.clamp(min=0).sqrt()
-    squares: Tensor = torch.linalg.eigvalsh(root.T @ gram_left @ root)
-    return squares.clamp(min=0).sqrt().flip(0)
-
-
-def _gram(tall: Tensor) -> Tensor:
-    total = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64)
-    for block in torch.split(tall, _BLOCK):
-        rows = block.double().contiguous()
-        total += rows.T @ rows
-    return total
 
 
 def _whole(

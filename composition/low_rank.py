@@ -16,9 +16,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from composition.small_core import BLOCK, Basis, Core, Grams, by_grams, by_householder, gram
-
+BLOCK = 256  # rows of a factor that are turned into float64 at once
+CUT_OFF = 1e-13  # eigenvalues of a Gram matrix below this times the largest are zero to it
 _WIDE = 32  # binary orders of magnitude that one factor takes alone
+_UNIT = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,19 +77,15 @@ class LowRank:
         """The delta in float64, (out, in). For tests and small shapes: the rest of the engine never forms it."""
         return self.scaling * (self.B.double() @ self.A.double())
 
-    def grams(self) -> Grams:
-        """Gram matrices of B and of A, which norms, truncations and spectra share."""
-        return Grams.of(self.B, self.A.T)
-
     def norm(self) -> float:
         """The Frobenius norm, exact to float64 also when factors cancel."""
         if self.rank == 0:
             return 0.0
         if self.rank > min(self.shape):
             return float(torch.linalg.matrix_norm(_householder(self).matrix))
-        grams = self.grams()
-        square = float((grams.left * grams.right).sum())
-        parts = float((grams.left.diagonal().sqrt() * grams.right.diagonal().sqrt()).sum())
+        gram_b, gram_a = _gram(self.B), _gram(self.A.T)
+        square = float((gram_b * gram_a).sum())
+        parts = float((gram_b.diagonal().sqrt() * gram_a.diagonal().sqrt()).sum())
         if square > 1e-6 * parts**2:
             return abs(self.scaling) * math.sqrt(square)
         return float(torch.linalg.matrix_norm(_householder(self).matrix))
@@ -96,15 +93,11 @@ class LowRank:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truncation:
-    """A truncated delta. `norm` is the Frobenius norm before, `error` that of what was dropped.
-
-    `values`: the singular values before, largest first, where they were needed.
-    """
+    """A truncated delta. `norm` is the Frobenius norm before, `error` that of what was dropped."""
 
     delta: LowRank
     norm: float
     error: float
-    values: Tensor | None = None
 
 
 def concatenate(terms: Sequence[LowRank]) -> LowRank:
@@ -124,7 +117,7 @@ def interpolate(start: LowRank, end: LowRank, t: float) -> LowRank:
     return concatenate((start.scaled(1.0 - t), end.scaled(t)))
 
 
-def truncate(delta: LowRank, rank: int, grams: Grams | None = None) -> Truncation:
+def truncate(delta: LowRank, rank: int) -> Truncation:
     """The best approximation of at most `rank`, with sqrt(S) in each factor; unchanged if its rank is that small.
 
     Singular values at the noise of float64 count as zero, so that a delta that cancels has rank 0.
@@ -132,41 +125,24 @@ def truncate(delta: LowRank, rank: int, grams: Grams | None = None) -> Truncatio
     """
     if delta.rank <= rank:
         return Truncation(delta, delta.norm(), 0.0)
-    return truncate_by(delta, lambda _: rank, grams)
+    return truncate_by(delta, lambda _: rank)
 
 
-def truncate_by(delta: LowRank, choose: Callable[[Tensor], int], grams: Grams | None = None) -> Truncation:
+def truncate_by(delta: LowRank, choose: Callable[[Tensor], int]) -> Truncation:
     """As `truncate`, to the rank that `choose` takes from the singular values, which are float64 and descend."""
     if delta.rank == 0:
         return Truncation(delta, 0.0, 0.0)
-    core = _core(delta, grams)
+    core = _core(delta)
     left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
     kept = min(choose(values), int((values > core.noise).sum()))
     if kept == delta.rank:
-        return Truncation(delta, _length(values), 0.0, values)
+        return Truncation(delta, _length(values), 0.0)
     root = values[:kept].sqrt()
     result = LowRank(
-        core.right.times(right[:kept].T * root).formed().T.to(delta.A.dtype).contiguous(),
-        core.left.times(left[:, :kept] * root).formed().to(delta.B.dtype),
+        _lift(core.right, right[:kept].T * root).T.to(delta.A.dtype).contiguous(),
+        _lift(core.left, left[:, :kept] * root).to(delta.B.dtype),
     )
-    return Truncation(result, _length(values), _length(values[kept:]), values)
-
-
-def spectrum(delta: LowRank, grams: Grams | None = None) -> Tensor:
-    """The singular values of a delta, largest first, float64; what is noise among them is 0."""
-    if delta.rank == 0:
-        return delta.A.new_zeros(0, dtype=torch.float64)
-    core = _core(delta, grams)
-    values: Tensor = torch.linalg.svdvals(core.matrix)
-    return values * (values > core.noise)
-
-
-def singular_bases(delta: LowRank) -> tuple[Basis, Basis]:
-    """Orthonormal bases of a delta's column space, in out, and of its row space, in in; unformed."""
-    core = _core(delta)
-    left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
-    kept = int((values > core.noise).sum())
-    return core.left.times(left[:, :kept]), core.right.times(right[:kept].T)
+    return Truncation(result, _length(values), _length(values[kept:]))
 
 
 def svd(delta: LowRank) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,12 +152,12 @@ def svd(delta: LowRank) -> tuple[Tensor, Tensor, Tensor]:
     core = _householder(delta)
     left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
     kept = int((values > core.noise).sum())
-    return core.left.times(left[:, :kept]).formed(), values[:kept], core.right.times(right[:kept].T).formed()
+    return _lift(core.left, left[:, :kept]), values[:kept], _lift(core.right, right[:kept].T)
 
 
 def inner(left: LowRank, right: LowRank) -> float:
     """The inner product of two deltas of one shape, sum(left * right), in float64."""
-    return left.scaling * right.scaling * float((gram(left.B, right.B) * gram(left.A.T, right.A.T)).sum())
+    return left.scaling * right.scaling * float((_gram(left.B, right.B) * _gram(left.A.T, right.A.T)).sum())
 
 
 def balanced(delta: LowRank) -> LowRank:
@@ -208,15 +184,97 @@ def difference(exact: LowRank, rounded: LowRank) -> LowRank:
     return LowRank(torch.cat((exact.A, exact.A - rounded.A)), torch.cat((exact.B - rounded.B, rounded.B), dim=1))
 
 
-def _core(delta: LowRank, grams: Grams | None = None) -> Core:
+# -- the small core ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Basis:
+    """An orthonormal basis of a factor's columns: `tall @ small`; tall: (n, k), small: (k, rank) or None for 1."""
+
+    tall: Tensor
+    small: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Core:
+    """delta = left @ matrix @ right.T with orthonormal bases. `noise`: singular values below it mean nothing."""
+
+    matrix: Tensor
+    left: _Basis
+    right: _Basis
+    noise: float
+
+
+def _core(delta: LowRank) -> _Core:
     """The core through Gram matrices, or through QR where those lose more than float32 resolves, or are larger."""
-    if delta.rank > min(delta.shape):
-        return _householder(delta)
-    return by_grams(delta.B, delta.A.T, delta.scaling, grams or delta.grams()) or _householder(delta)
+    core = _gram_core(delta) if delta.rank <= min(delta.shape) else None
+    return core or _householder(delta)
 
 
-def _householder(delta: LowRank) -> Core:
-    return by_householder(delta.B, delta.A.T, delta.scaling)
+def _gram_core(delta: LowRank) -> _Core | None:
+    """Core by the eigenvectors of both Gram matrices; None if what the cut-off drops may matter.
+
+    Columns are equilibrated first (|a_i| = |b_i|), so that the cut-off sees each pair at its product's size.
+    """
+    gram_b, gram_a = _gram(delta.B), _gram(delta.A.T)
+    size_b, size_a = gram_b.diagonal(), gram_a.diagonal()
+    live = ((size_b > 0) & (size_a > 0)).nonzero().squeeze(1)
+    if not len(live):
+        return None
+    balance = (size_a[live] / size_b[live]) ** 0.25
+    b_vectors, b_values, b_lost = _eigen(gram_b[live][:, live] * balance[:, None] * balance)
+    a_vectors, a_values, a_lost = _eigen(gram_a[live][:, live] / balance[:, None] / balance)
+    matrix = delta.scaling * (b_values.sqrt()[:, None] * (b_vectors.T @ a_vectors) * a_values.sqrt())
+    largest = b_values.max().sqrt() * a_values.max().sqrt()
+    dropped = abs(delta.scaling) * float(b_lost * a_values.max().sqrt() + a_lost * b_values.max().sqrt())
+    if not dropped <= 1e-7 * float(torch.linalg.matrix_norm(matrix)):
+        return None
+    left = torch.zeros(delta.rank, len(b_values), dtype=torch.float64, device=matrix.device)
+    right = torch.zeros(delta.rank, len(a_values), dtype=torch.float64, device=matrix.device)
+    left[live] = balance[:, None] * b_vectors / b_values.sqrt()
+    right[live] = a_vectors / a_values.sqrt() / balance[:, None]
+    noise = abs(delta.scaling) * float(largest) * _UNIT * delta.rank
+    return _Core(matrix, _Basis(delta.B, left), _Basis(delta.A.T, right), noise)
+
+
+def _eigen(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Eigenvectors and eigenvalues above the cut-off, and the length of the longest direction that was dropped."""
+    values, vectors = torch.linalg.eigh(gram)
+    kept = values > CUT_OFF * values[-1]
+    lost = values[~kept].clamp(min=0).max().sqrt() if not bool(kept.all()) else values.new_zeros(())
+    return vectors[:, kept], values[kept], lost
+
+
+def _householder(delta: LowRank) -> _Core:
+    """Core by QR of both factors in float64: exact also where factors cancel. B: (out, r) = Q R, A.T likewise."""
+    size_b, size_a = _lengths(delta.B), _lengths(delta.A.T)
+    live = (size_b > 0) & (size_a > 0)
+    balance = torch.where(live, (size_a / size_b).sqrt(), torch.ones_like(size_a))
+    q_b, r_b = torch.linalg.qr(delta.B.double() * balance * live)
+    q_a, r_a = torch.linalg.qr(delta.A.T.double() / balance * live)
+    matrix = delta.scaling * (r_b @ r_a.T)
+    noise = abs(delta.scaling) * float(r_b.norm() * r_a.norm()) * _UNIT * delta.rank
+    return _Core(matrix, _Basis(q_b, None), _Basis(q_a, None), noise)
+
+
+def _lift(basis: _Basis, inside: Tensor) -> Tensor:
+    """basis @ inside: (n, k) in float64, block by block."""
+    small = inside if basis.small is None else basis.small @ inside
+    return torch.cat([block.double().contiguous() @ small for block in torch.split(basis.tall, BLOCK)])
+
+
+def _gram(tall: Tensor, other: Tensor | None = None) -> Tensor:
+    """tall.T @ other in float64, over blocks of rows in their order. tall: (n, rank); other: (n, any), or tall."""
+    other = tall if other is None else other
+    total = torch.zeros(tall.shape[1], other.shape[1], dtype=torch.float64, device=tall.device)
+    for block, against in zip(torch.split(tall, BLOCK), torch.split(other, BLOCK), strict=True):
+        rows = block.double().contiguous()  # another layout takes another kernel, which adds up in another order
+        total += rows.T @ (rows if other is tall else against.double().contiguous())
+    return total
+
+
+def _lengths(tall: Tensor) -> Tensor:
+    return _gram(tall).diagonal().sqrt()
 
 
 def _length(values: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""What the parents of a result are to each other in one module: inner products of their deltas, and conflicts of sign.
+"""What a report says of a module's deltas: singular values, the parents' inner products, and conflicts of sign.
 
 A parent is an adapter that a recipe is made of. Its weight is the product of the factors on its way to the root, added
 up over its places; functions on the way count as 1. Knows deltas and recipes, no adapters.
@@ -12,8 +12,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from composition.low_rank import LowRank, inner
-from composition.small_core import Grams
+from composition.low_rank import LowRank
+from composition.spectra import Grams, singular_values
 from registry.domain.recipe import Call, Leaf, Node
 
 LIMIT = 32  # parents up to which every pair is compared
@@ -21,7 +21,6 @@ LIMIT = 32  # parents up to which every pair is compared
 _SIDE = 128  # rows, and columns, of the sample
 _SMALL = 1 << 16  # entries of a delta up to which all are counted
 _TILE = 128  # rows of the deltas that are formed at once
-_SCALE = 1e30  # factors beyond it, or below its inverse, are not divided by
 
 Products = tuple[tuple[float, ...], ...]
 """Inner products of all parents' deltas, without their weights: (parents, parents), 0 for one without the module."""
@@ -38,6 +37,15 @@ class Conflicts:
     @property
     def share(self) -> float:
         return self.found / self.entries
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One module. `spectrum`: of the exact result, largest first; `products` is empty for too few or many parents."""
+
+    spectrum: tuple[float, ...]
+    products: Products = ()
+    conflicts: Conflicts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +66,50 @@ class Parents:
         for digest, weight in _paths(root, 1.0):
             weights[digest] = weights.get(digest, 0.0) + weight
         inside = root.children[0] if isinstance(root, Call) and root.method == "truncate" else root
-        is_sum = isinstance(inside, Call) and inside.method == "linear" and not any(map(_is_call, inside.children))
+        is_sum = not isinstance(inside, Call) or (
+            inside.method == "linear" and not any(isinstance(child, Call) for child in inside.children)
+        )
         return cls(weights, is_sum, every_entry)
 
-    def compare(self, deltas: Mapping[str, LowRank], grams: Grams | None) -> "Comparison":
-        """Compare those parents that have a module, given {content digest: delta}.
+    def measure(self, deltas: Mapping[str, LowRank], exact: LowRank) -> Measured:
+        """Measure a module, given the deltas of those parents that have it {content digest: delta} and what they give.
 
-        `grams`, of the module's exact result, save work where that is a sum.
+        A sum's singular values come from the same Gram matrices as the parents' inner products.
         """
-        if len(self.weights) < 2 or not deltas:
-            return Comparison()
-        weighted = [deltas[digest].scaled(weight) for digest, weight in self.weights.items() if digest in deltas]
-        conflicts = count_conflicts([delta for delta in weighted if delta.scaling], every_entry=self.every_entry)
-        if len(self.weights) > LIMIT:
-            return Comparison((), conflicts)
-        found = None
-        if self.is_sum and grams is not None:
-            ranks = [deltas[digest].rank if digest in deltas else 0 for digest in self.weights]
-            found = products_within(grams, ranks, list(self.weights.values()))
-        return Comparison(found or products([deltas.get(digest) for digest in self.weights]), conflicts)
+        present = [digest for digest in self.weights if digest in deltas]
+        factors = [deltas[digest] for digest in present]
+        compares = 1 < len(self.weights) <= LIMIT
+        if sum(delta.rank for delta in factors) > min(exact.shape):
+            return self._measured(_spectrum(exact), _products_by_tiles(factors) if compares else [], factors, present)
+        grams = _side_by_side(factors) if self.is_sum or compares else None
+        spectrum = self._sum_spectrum(grams, factors, present) if self.is_sum and grams else _spectrum(exact)
+        products = _products(grams, factors) if compares and grams else []
+        return self._measured(spectrum, products, factors, present)
 
+    def _sum_spectrum(self, grams: Grams, deltas: Sequence[LowRank], present: Sequence[str]) -> Tensor:
+        scales = [delta.scaling * self.weights[digest] for delta, digest in zip(deltas, present, strict=True)]
+        columns = torch.repeat_interleave(
+            grams.left.new_tensor(scales), torch.tensor([d.rank for d in deltas]).to(grams.left.device)
+        )
+        return Grams(grams.left * columns[:, None] * columns, grams.right).singular_values()
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What the parents of a module are to each other; `products` is empty for too few or too many of them."""
+    def _measured(
+        self, spectrum: Tensor, products: list[list[float]], deltas: Sequence[LowRank], present: Sequence[str]
+    ) -> Measured:
+        conflicts = None
+        if len(present) > 1:
+            weighted = [delta.scaled(self.weights[digest]) for delta, digest in zip(deltas, present, strict=True)]
+            conflicts = count_conflicts([delta for delta in weighted if delta.scaling], every_entry=self.every_entry)
+        return Measured(tuple(spectrum.tolist()), self._table(products, present), conflicts)
 
-    products: Products = ()
-    conflicts: Conflicts | None = None
-
-
-def _is_call(node: Node) -> bool:
-    return isinstance(node, Call)
+    def _table(self, products: list[list[float]], present: Sequence[str]) -> Products:
+        """The products of the parents that are present as a table of all of them."""
+        if not products:
+            return ()
+        at = {digest: index for index, digest in enumerate(present)}
+        return tuple(
+            tuple(products[at[i]][at[j]] if i in at and j in at else 0.0 for j in self.weights) for i in self.weights
+        )
 
 
 def _paths(node: Node, weight: float) -> Iterator[tuple[str, float]]:
@@ -100,29 +121,35 @@ def _paths(node: Node, weight: float) -> Iterator[tuple[str, float]]:
         yield from _paths(child, weight * factor)
 
 
-# -- inner products ---------------------------------------------------------------------------------------------------
+# -- singular values and inner products -------------------------------------------------------------------------------
 
 
-def products(deltas: Sequence[LowRank | None]) -> Products:
-    """Inner products of deltas of one shape, pair by pair in float64; None stands for one that isn't there."""
-    rows = [[0.0] * len(deltas) for _ in deltas]
-    for i, left in enumerate(deltas):
-        for j, right in enumerate(deltas[: i + 1]):
-            if left is not None and right is not None:
-                rows[i][j] = rows[j][i] = inner(left, right)
-    return tuple(map(tuple, rows))
+def _spectrum(delta: LowRank) -> Tensor:
+    if delta.rank == 0:
+        return delta.A.new_zeros(0)
+    return abs(delta.scaling) * singular_values(delta.B, delta.A.T)
 
 
-def products_within(grams: Grams, ranks: Sequence[int], factors: Sequence[float]) -> Products | None:
-    """The same from the Gram matrices of the concatenation of `factor * delta`s. `ranks`: 0 for one that isn't there.
+def _side_by_side(deltas: Sequence[LowRank]) -> Grams:
+    """The Gram matrices of all factors side by side, without their scalings."""
+    return Grams.of(torch.cat([delta.B for delta in deltas], dim=1), torch.cat([delta.A for delta in deltas]).T)
 
-    Nothing that is as long as a delta's side is touched again. None for factors too large or small to divide by.
-    """
-    if not all(1 / _SCALE <= abs(factor) <= _SCALE for factor in factors):
-        return None
-    owner = torch.repeat_interleave(torch.arange(len(ranks)), torch.tensor(ranks))
-    columns = torch.nn.functional.one_hot(owner, len(ranks)).to(grams.left) / grams.left.new_tensor(factors)
-    return tuple(map(tuple, (columns.T @ (grams.left * grams.right) @ columns).tolist()))
+
+def _products(grams: Grams, deltas: Sequence[LowRank]) -> list[list[float]]:
+    found = grams.products([delta.rank for delta in deltas])
+    scales = found.new_tensor([delta.scaling for delta in deltas])
+    products: list[list[float]] = (found * scales[:, None] * scales).tolist()
+    return products
+
+
+def _products_by_tiles(deltas: Sequence[LowRank]) -> list[list[float]]:
+    """The same of deltas whose Gram matrices would be larger than they are: rows formed in float32, added in float64."""
+    total = torch.zeros(len(deltas), len(deltas), dtype=torch.float64, device=deltas[0].A.device)
+    for start in range(0, deltas[0].shape[0], _TILE):
+        rows = torch.stack([(delta.B[start : start + _TILE] @ delta.A).flatten() * delta.scaling for delta in deltas])
+        total += rows.double() @ rows.double().T
+    products: list[list[float]] = total.tolist()
+    return products
 
 
 def cosine(found: Products, i: int, j: int) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from composition.parents import Conflicts, Products, cosine, pairs
+from composition.parents import Measured, cosine, pairs
 
 SHARES = {"rank_90": 0.90, "rank_99": 0.99}  # of the energy; their names in the document
 
@@ -22,8 +22,8 @@ class ModuleReport:
     `rank_in` and `norm` belong to the exact result before any truncation, `rank` to what is stored. `error` is the norm
     of what truncation took away, `rounding` that of what storing in the dtype changed after it. To these figures,
     what a method gives is exact. `merged` is the norm of what methods made on the true delta before they brought it to
-    a rank, and `lost` that of what this took away; both are 0 without such methods. `spectrum` are the singular values
-    of the exact result, where they are known; `products` and `conflicts` are there where there are parents to compare.
+    a rank, and `lost` that of what this took away; both are 0 without such methods. `measured`: see `parents`; nothing
+    for what came from no recipe.
     """
 
     name: str
@@ -34,9 +34,7 @@ class ModuleReport:
     rounding: float
     merged: float = 0.0
     lost: float = 0.0
-    spectrum: tuple[float, ...] = ()
-    products: Products = ()
-    conflicts: Conflicts | None = None
+    measured: Measured = Measured(())
 
     @property
     def energy_kept(self) -> float:
@@ -125,7 +123,7 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The report as a JSON value. `pairs` are positions in `parents`; every `cosines` is in their order."""
-        compared = any(module.products for module in self.modules)
+        compared = any(module.measured.products for module in self.modules)
         return {
             "dtype": self.dtype,
             "device": self.device,
@@ -151,12 +149,12 @@ def rank_needed(modules: Sequence[ModuleReport], share: float) -> int | None:
 
     None where a spectrum isn't known.
     """
-    if any(module.norm > 0 and not module.spectrum for module in modules):
+    if any(module.norm > 0 and not module.measured.spectrum for module in modules):
         return None
-    longest = max((len(module.spectrum) for module in modules), default=0)
+    longest = max((len(module.measured.spectrum) for module in modules), default=0)
     energies = [0.0] * longest
     for module in modules:
-        for index, value in enumerate(module.spectrum):
+        for index, value in enumerate(module.measured.spectrum):
             energies[index] += value * value
     sums = list(accumulate(energies))
     if not sums or sums[-1] == 0.0:
@@ -166,7 +164,7 @@ def rank_needed(modules: Sequence[ModuleReport], share: float) -> int | None:
 
 def cosines(modules: Sequence[ModuleReport]) -> list[float | None]:
     """The cosine of each pair of parents, all these modules' deltas taken as one vector; None where one has none."""
-    tables = [module.products for module in modules if module.products]
+    tables = [module.measured.products for module in modules if module.measured.products]
     if not tables:
         return []
     count = len(tables[0])
@@ -176,7 +174,7 @@ def cosines(modules: Sequence[ModuleReport]) -> list[float | None]:
 
 def conflict_share(modules: Iterable[ModuleReport]) -> float | None:
     """The share of entries in which the parents disagree in sign, every module counted by its size."""
-    known = [module.conflicts for module in modules if module.conflicts]
+    known = [module.measured.conflicts for module in modules if module.measured.conflicts]
     size = sum(conflicts.size for conflicts in known)
     return math.fsum(conflicts.share * conflicts.size for conflicts in known) / size if size else None
 
@@ -186,5 +184,5 @@ def conflict_document(modules: Sequence[ModuleReport]) -> dict[str, Any] | None:
     share = conflict_share(modules)
     if share is None:
         return None
-    known = [module.conflicts for module in modules if module.conflicts]
+    known = [module.measured.conflicts for module in modules if module.measured.conflicts]
     return {"share": share, "counted": sum(c.entries for c in known), "entries": sum(c.size for c in known)}

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from composition.adapter import LoadedAdapter
 from composition.engine import Progress, silent
-from composition.low_rank import LowRank, inner, singular_bases
-from composition.small_core import Basis
+from composition.low_rank import LowRank, inner, svd
 from composition.spelling import spellings
 
 
@@ -56,14 +57,17 @@ def _compare(name: str, left: LowRank | None, right: LowRank | None) -> Similari
     norms = (left.norm() if left else None, right.norm() if right else None)
     if left is None or right is None or left.shape != right.shape or not all(norms):
         return Similarity(name, norms)
-    left_out, left_in = singular_bases(left)
-    right_out, right_in = singular_bases(right)
+    left_out, _, left_in = svd(left)
+    right_out, _, right_in = svd(right)
     return Similarity(name, norms, inner(left, right), _overlap(left_out, right_out), _overlap(left_in, right_in))
 
 
-def _overlap(left: Basis, right: Basis) -> float | None:
-    """The mean squared cosine of the principal angles. Source: Björck and Golub 1973: singular values of UᵀV."""
-    products = left.against(right)
+def _overlap(left: Tensor, right: Tensor) -> float | None:
+    """The mean squared cosine of the principal angles between two orthonormal bases (n, any).
+
+    Source: Björck and Golub 1973: the cosines are the singular values of leftᵀ right.
+    """
+    products = left.T @ right
     smaller = min(products.shape)
     return min(1.0, float(products.square().sum()) / smaller) if smaller else None
 

@@ -12,7 +12,7 @@ from composition import parents
 from composition.adapter import LoadedAdapter, LoadedModule
 from composition.engine import Composition, compose
 from composition.low_rank import LowRank
-from composition.parents import Parents, count_conflicts
+from composition.parents import Measured, Parents, count_conflicts
 from composition.report import ModuleReport, conflict_share, rank_needed
 from registry.domain.recipe import canonical
 from tests.composition.cases import SHAPES, SUMMARY, by_digest, dense_sum, digest, pin, random_adapter
@@ -83,7 +83,7 @@ def test_conflicts_of_sign_are_counted_with_the_parents_weights(text: str) -> No
 def test_ranks_for_the_energy_are_the_least_that_keep_it(text: str) -> None:
     result = composed(text)
     for module in result.report.modules:
-        energies = [value**2 for value in module.spectrum]
+        energies = [value**2 for value in module.measured.spectrum]
         assert math.fsum(energies) == pytest.approx(module.norm**2)
         for share in (0.9, 0.99):
             least = rank_needed([module], share)
@@ -97,11 +97,14 @@ def test_spectra_are_those_of_the_exact_result_before_truncation() -> None:
     for text in ("t/a - 0.5*t/b", "truncate(t/a - 0.5*t/b, rank=2)"):
         for module in composed(text).report.modules:
             values = torch.linalg.svdvals(exact[module.name])[:6]
-            assert module.spectrum == pytest.approx(values.tolist(), rel=1e-6)
+            assert module.measured.spectrum == pytest.approx(values.tolist(), rel=1e-6)
 
 
 def test_the_rank_of_all_modules_together_is_one_that_each_would_need() -> None:
-    modules = [ModuleReport(n, 3, 3, 1.0, 0.0, 0.0, spectrum=s) for n, s in (("a", (3.0, 0.1, 0.0)), ("b", (1.0, 1.0)))]
+    modules = [
+        ModuleReport(n, 3, 3, 1.0, 0.0, 0.0, measured=Measured(s))
+        for n, s in (("a", (3.0, 0.1, 0.0)), ("b", (1.0, 1.0)))
+    ]
     assert [rank_needed([module], 0.9) for module in modules] == [1, 2]
     assert rank_needed(modules, 0.90) == 1  # 10 of 11.01
     assert rank_needed(modules, 0.99) == 2
@@ -169,7 +172,7 @@ def test_a_delta_and_its_opposite_conflict_everywhere() -> None:
 
 
 def _module(one: LowRank, other: LowRank) -> ModuleReport:
-    return ModuleReport("a", 4, 4, 1.0, 0.0, 0.0, conflicts=count_conflicts([one, other]))
+    return ModuleReport("a", 4, 4, 1.0, 0.0, 0.0, measured=Measured((), (), count_conflicts([one, other])))
 
 
 def test_every_entry_of_a_large_module_is_counted_where_that_is_asked() -> None:
