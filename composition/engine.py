@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from composition.adapter import LoadedAdapter
+from composition.adapter import LoadedAdapter, LoadedModule
 from composition.agreement import agreed_forms, bias_of, check_biases, check_truncated
 from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
 from composition.methods import METHODS
@@ -165,21 +165,21 @@ class _Module:
         delta, norm, error = self._truncated(root, exact)
         rounded, rounding = self._rounded(delta.folded(), dtype)
         merged, lost = self._fitted(root)
-        found = {
-            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
-        }
-        measured = self.parents.measure({digest: m.true_delta.to(self.device) for digest, m in found.items()}, exact)
+        deltas = {digest: module.true_delta.to(self.device) for digest, module in self._modules.items()}
+        measured = self.parents.measure(deltas, exact)
         report = ModuleReport(
             self.name, exact.rank, rounded.rank, norm, error, rounding, merged, lost, measured=measured
         )
         return ComposedModule(self.name, rounded.to(torch.device("cpu")), form, self._bias(root, dtype)), report
 
+    @property
+    def _modules(self) -> dict[str, LoadedModule]:
+        """This module of the inputs that have it, by content digest."""
+        return {digest: found.by_key[self.key] for digest, found in self.inputs.items() if self.key in found.by_key}
+
     def _bias(self, root: Node, dtype: torch.dtype) -> Tensor | None:
         """The module's bias as it is stored, or None for one that is zero."""
-        modules = {
-            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
-        }
-        bias = bias_of(root, modules)
+        bias = bias_of(root, self._modules)
         if bias is None or not bias.any():
             return None
         if not is_finite(bias.to(dtype)):

@@ -43,7 +43,7 @@ class Conflicts:
 class Measured:
     """One module. `spectrum`: of the exact result, largest first; `products` is empty for too few or many parents."""
 
-    spectrum: tuple[float, ...]
+    spectrum: tuple[float, ...] = ()
     products: Products = ()
     conflicts: Conflicts | None = None
 
@@ -88,9 +88,7 @@ class Parents:
 
     def _sum_spectrum(self, grams: Grams, deltas: Sequence[LowRank], present: Sequence[str]) -> Tensor:
         scales = [delta.scaling * self.weights[digest] for delta, digest in zip(deltas, present, strict=True)]
-        columns = torch.repeat_interleave(
-            grams.left.new_tensor(scales), torch.tensor([d.rank for d in deltas]).to(grams.left.device)
-        )
+        columns = grams.left.new_tensor([s for s, delta in zip(scales, deltas, strict=True) for _ in range(delta.rank)])
         return Grams(grams.left * columns[:, None] * columns, grams.right).singular_values()
 
     def _measured(
@@ -143,7 +141,7 @@ def _products(grams: Grams, deltas: Sequence[LowRank]) -> list[list[float]]:
 
 
 def _products_by_tiles(deltas: Sequence[LowRank]) -> list[list[float]]:
-    """The same of deltas whose Gram matrices would be larger than they are: rows formed in float32, added in float64."""
+    """The same of deltas whose Gram matrices would be larger than they are: rows in float32, sums in float64."""
     total = torch.zeros(len(deltas), len(deltas), dtype=torch.float64, device=deltas[0].A.device)
     for start in range(0, deltas[0].shape[0], _TILE):
         rows = torch.stack([(delta.B[start : start + _TILE] @ delta.A).flatten() * delta.scaling for delta in deltas])

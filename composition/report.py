@@ -6,7 +6,7 @@ Plain data, no tensors. Figures follow from norms, singular values and inner pro
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -34,7 +34,7 @@ class ModuleReport:
     rounding: float
     merged: float = 0.0
     lost: float = 0.0
-    measured: Measured = Measured(())
+    measured: Measured = field(default_factory=Measured)
 
     @property
     def energy_kept(self) -> float:

@@ -101,10 +101,8 @@ def test_spectra_are_those_of_the_exact_result_before_truncation() -> None:
 
 
 def test_the_rank_of_all_modules_together_is_one_that_each_would_need() -> None:
-    modules = [
-        ModuleReport(n, 3, 3, 1.0, 0.0, 0.0, measured=Measured(s))
-        for n, s in (("a", (3.0, 0.1, 0.0)), ("b", (1.0, 1.0)))
-    ]
+    spectra = [(3.0, 0.1, 0.0), (1.0, 1.0)]
+    modules = [ModuleReport("a", 3, 3, 1.0, 0.0, 0.0, measured=Measured(spectrum)) for spectrum in spectra]
     assert [rank_needed([module], 0.9) for module in modules] == [1, 2]
     assert rank_needed(modules, 0.90) == 1  # 10 of 11.01
     assert rank_needed(modules, 0.99) == 2
@@ -150,6 +148,16 @@ def test_many_parents_are_not_compared_pair_by_pair() -> None:
     assert len(document["parents"]) == count
     assert document["pairs"] == document["total"]["cosines"] == []
     assert document["total"]["conflicts"]["share"] > 0.99
+
+
+def test_more_ranks_than_dimensions_are_measured_alike() -> None:
+    inputs = by_digest(**{name: random_adapter(name, rank=9) for name in "ab"})
+    deltas = [dense_sum({name: 1.0}, inputs) for name in "ab"]
+    for module in compose(pin("t/a + t/b"), inputs, device="cpu").report.modules:
+        one, other = (part[module.name] for part in deltas)
+        values = torch.linalg.svdvals(one + other)
+        assert module.measured.spectrum == pytest.approx(values.tolist(), rel=1e-5, abs=1e-5)
+        assert module.measured.products[0][1] == pytest.approx(float((one * other).sum()), rel=1e-5, abs=1e-4)
 
 
 @settings(max_examples=25, deadline=None)
