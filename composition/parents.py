@@ -130,7 +130,7 @@ def _spectrum(delta: LowRank) -> Tensor:
 
 def _side_by_side(deltas: Sequence[LowRank]) -> Grams:
     """The Gram matrices of all factors side by side, without their scalings."""
-    return Grams.of(torch.cat([delta.B for delta in deltas], dim=1), torch.cat([delta.A for delta in deltas]).T)
+    return Grams.of([delta.B for delta in deltas], [delta.A.T for delta in deltas])
 
 
 def _products(grams: Grams, deltas: Sequence[LowRank]) -> list[list[float]]:

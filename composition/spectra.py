@@ -13,7 +13,7 @@ from torch import Tensor
 
 NOISE = 1e-8  # of the largest singular value: below it, Gram matrices in float64 tell nothing
 
-_BLOCK = 1024  # rows of a factor that are turned into float64 at once
+_BLOCK = 2048  # rows of a factor that are turned into float64 at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +24,8 @@ class Grams:
     right: Tensor
 
     @classmethod
-    def of(cls, left: Tensor, right: Tensor) -> Self:
+    def of(cls, left: Sequence[Tensor], right: Sequence[Tensor]) -> Self:
+        """Those of factors that are given in parts, side by side: (out, any) and (in, any) each."""
         return cls(gram(left), gram(right))
 
     def singular_values(self) -> Tensor:
@@ -50,20 +51,25 @@ class Grams:
         return choice.T @ (self.left * self.right) @ choice
 
 
-def gram(tall: Tensor) -> Tensor:
-    """tall.T @ tall in float64, over blocks of rows in their order."""
-    total = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64, device=tall.device)
-    for block in torch.split(tall, _BLOCK):
-        rows = block.double().contiguous()
-        total += rows.T @ rows
+def gram(parts: Sequence[Tensor]) -> Tensor:
+    """tall.T @ tall in float64 of tall parts side by side, over blocks of rows in their order."""
+    first, ranks = parts[0], [part.shape[1] for part in parts]
+    total = torch.zeros(sum(ranks), sum(ranks), dtype=torch.float64, device=first.device)
+    wide = first.stride(0) < first.stride(1)  # copied as it lies: the transpose of a matrix of long rows
+    buffer = total.new_empty((len(total), _BLOCK) if wide else (_BLOCK, len(total)))
+    for start in range(0, len(first), _BLOCK):
+        tall = (buffer.T if wide else buffer)[: min(_BLOCK, len(first) - start)]
+        for columns, part in zip(tall.split(ranks, dim=1), parts, strict=True):
+            columns.copy_(part[start : start + _BLOCK])
+        total.addmm_(tall.T, tall)
     return total
 
 
 def singular_values(left: Tensor, right: Tensor) -> Tensor:
     """The singular values, largest first, in float64; of a matrix of full rank, by its shorter side's Gram matrix."""
     if left.shape[1] <= min(len(left), len(right)):
-        return Grams.of(left, right).singular_values()
+        return Grams.of([left], [right]).singular_values()
     dense = left.double() @ right.double().T
-    squares: Tensor = torch.linalg.eigvalsh(gram(dense if len(left) >= len(right) else dense.T))
+    squares: Tensor = torch.linalg.eigvalsh(gram([dense if len(left) >= len(right) else dense.T]))
     found = squares.clamp(min=0).sqrt().flip(0)
     return found * (found > NOISE * found[0])
