@@ -111,6 +111,11 @@ def _layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
     return Layer(module.name, *_with_kernel(module, a, b), module.scaling)
 
 
+def read_layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
+    """A layer of its tensors by role, as `read_layers` gives it."""
+    return _layer(module, {module.tensors[role]: tensor for role, tensor in tensors.items()})
+
+
 def _rank_as_lora(module: ModuleSpec, roles: Mapping[str, Tensor]) -> int:
     """The rank of the pair of factors that a layer becomes, known before any is formed."""
     if module.kind == "loha":

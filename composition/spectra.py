@@ -59,7 +59,7 @@ def gram(parts: Sequence[Tensor]) -> Tensor:
     buffer = total.new_empty((len(total), _BLOCK) if wide else (_BLOCK, len(total)))
     for start in range(0, len(first), _BLOCK):
         tall = (buffer.T if wide else buffer)[: min(_BLOCK, len(first) - start)]
-        for columns, part in zip(tall.split(ranks, dim=1), parts, strict=True):
+        for columns, part in zip(torch.split(tall, ranks, dim=1), parts, strict=True):
             columns.copy_(part[start : start + _BLOCK])
         total.addmm_(tall.T, tall)
     return total

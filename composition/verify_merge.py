@@ -93,7 +93,7 @@ def verify_merge(merged: Path, *, base: Path, adapter: Path, progress: Progress)
     spec = match(weights.spec, index, base=str(base))
     weights = replace(weights, spec=spec)
     stored = [*models["base"].tensors, *models["merged"].tensors]
-    with OpenFiles.of([*(tensor.file for tensor in stored), weights.file]) as files:
+    with OpenFiles.of([*(tensor.file for tensor in stored), *weights.files]) as files:
         return _Verifier(files, weights, models["base"], models["merged"], progress).run()
 
 
