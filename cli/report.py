@@ -1,6 +1,6 @@
 """A composition's report in a terminal: facts of the whole, and a table of its modules; and what of it is published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cli.facts import layers_alike
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COMPOSITION = "composition.json"  # the file in which a blend describes itself
 _LARGEST = 16 << 20  # bytes of it that are read
 
-_COLUMNS = ["module", "n", "rank", "kept", "90%", "99%", "signs differ", "cosine"]
+_COLUMNS = ["module", "n", "rank", "kept", "90%", "99%", "signs", "cosine"]
 
 
 def report_facts(report: "Report") -> Facts:
@@ -36,7 +36,7 @@ def report_facts(report: "Report") -> Facts:
 
 def report_table(report: "Report") -> None:
     """Print one row for the modules that differ only in their layer, and one for all; columns without figures go."""
-    heading("the rank that 90% and 99% of the energy need, and how far the parents agree")
+    heading("energy: kept, and the rank that 90% and 99% of it need; signs that differ; cosines")
     groups: dict[str, list[ModuleReport]] = {}
     for module in report.modules:
         groups.setdefault(layers_alike(module.name), []).append(module)
@@ -56,17 +56,17 @@ def _row(name: str, modules: Sequence["ModuleReport"]) -> list[str]:
     return [
         name,
         str(len(modules)),
-        _rank(modules),
-        f"{kept:.2%}",
+        _rank(modules, "/"),
+        f"{kept:.1%}",
         *(_known(report.rank_needed(modules, least)) for least in report.SHARES.values()),
         "" if share is None else f"{share:.1%}",
         _range([found for found in report.cosines(modules) if found is not None]),
     ]
 
 
-def _rank(modules: Sequence["ModuleReport"]) -> str:
+def _rank(modules: Sequence["ModuleReport"], of: str = " of ") -> str:
     stored, exact = max(module.rank for module in modules), max(module.rank_in for module in modules)
-    return f"{stored}" if stored == exact else f"{stored} of {exact}"
+    return f"{stored}" if stored == exact else f"{stored}{of}{exact}"
 
 
 def _known(rank: int | None) -> str:
@@ -100,8 +100,13 @@ def published_total(registry: "Registry", version: Version, lineage: Lineage) ->
             document = parse_object(stream.read(_LARGEST + 1), path=COMPOSITION, limits=limits)
     except AdaptersError:
         return None
-    total = (document.get("report") or {}).get("total") if document.get("recipe_digest") in recipes else None
+    report = document.get("report") if _is_text_in(document.get("recipe_digest"), recipes) else None
+    total = report.get("total") if isinstance(report, dict) else None
     return total if isinstance(total, dict) else None
+
+
+def _is_text_in(value: object, known: Collection[str | None]) -> bool:
+    return isinstance(value, str) and value in known
 
 
 def total_text(total: Mapping[str, Any]) -> str:

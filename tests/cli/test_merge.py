@@ -79,3 +79,14 @@ def test_inspect_reads_the_weights_of_a_version_where_asked(stocked):
     values = torch.linalg.svdvals(2.0 * tensors[name.format("B")].double() @ tensors[name.format("A")].double())
     (found,) = [m for m in weights["modules"] if m["module"] == "encoder.layer.0.attention.self.query"]
     assert found["singular"] == pytest.approx(values[:8].tolist(), rel=1e-6)
+
+
+def test_inspect_reads_the_weights_of_a_single_file_and_of_a_version_made_of_it(stocked, desk):
+    file = stocked("inspect", "./style.safetensors", "--weights", "--json").json
+    (desk / "style").mkdir()
+    (desk / "style.safetensors").rename(desk / "style" / "style.safetensors")
+    stocked("push", "./style", "demo/style")
+    version = stocked("inspect", "demo/style", "--weights", "--json").json
+    assert {module["kind"] for module in file["weights"]["modules"]} == {"loha"}
+    assert version["weights"] == file["weights"]
+    assert all(module["norm"] > 0 for module in file["weights"]["modules"])
