@@ -61,7 +61,8 @@ def _figures(report: Report) -> list[str]:
     if report.error > 0:
         lines.append(f"Truncated from rank {report.rank_in}: {report.energy_kept:.4%} of the energy is kept.")
     ranks = [rank_needed(report.modules, share) for share in SHARES.values()]
-    lines.append(f"90% of the energy lies within rank {ranks[0]}, 99% within rank {ranks[1]}.")
+    if None not in ranks:
+        lines.append(f"90% of the energy lies within rank {ranks[0]}, 99% within rank {ranks[1]}.")
     if (differing := conflict_share(report.modules)) is not None:
         lines.append(f"The parents' signs differ in {differing:.1%} of the entries.")
     if report.rounding > 0:
