@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from composition.dora import Decomposed
+from composition.layers import check_convertible
 from composition.low_rank import LowRank
 from composition.terms import LINEAR, Form
 from registry.domain.errors import UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
+from registry.formats import peft
 
 _BASE_WAS_CHANGED = (
     "its base weights were changed when training began, so its factors are no delta of the published base"
@@ -95,6 +97,9 @@ def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False
     """`with_base`: the base's weights are there, for DoRA, and to see whether a module saved whole is the base's own.
 
     Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
+    if spec.summary.format != peft.NAME:
+        check_convertible(subject, spec)
+        return
     if spec.summary.peft_type != "LORA":
         raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA is composed so far")
     known = _FOLDED | _SHOWN | (_OF_BASE if with_base else frozenset())

@@ -13,6 +13,10 @@ from composition.methods import METHODS
 from composition.terms import Form, stacks
 from registry.domain.errors import UnsupportedAdapter
 from registry.domain.recipe import Leaf, Node
+from registry.formats import diffusers, peft
+
+_FILE = "and the result, in diffusers' format, holds linear layers and convolutions only"
+_CONVERT = "register the base and push both for it, or convert one (`adapters convert`)"
 
 
 def agreed_forms(adapters: Iterable[LoadedAdapter], names: Mapping[str, str]) -> dict[str, Form]:
@@ -35,6 +39,27 @@ def agreed_forms(adapters: Iterable[LoadedAdapter], names: Mapping[str, str]) ->
                 reason = "it is adapted by one input and not by another, which adapts others of the same module"
                 raise UnsupportedAdapter(adapter.subject, f"the parameter {different}", reason)
     return forms
+
+
+def agreed_layout(adapters: Iterable[LoadedAdapter], forms: Mapping[str, Form]) -> str:
+    """The format of a result with modules {name: form}: PEFT's, unless an input is in one that says components.
+
+    Raises UnsupportedAdapter for what a file of diffusers can't hold.
+    """
+    adapters = sorted(adapters, key=lambda adapter: adapter.subject)
+    single = next((adapter for adapter in adapters if adapter.summary.format != peft.NAME), None)
+    if single is None:
+        return peft.NAME
+    for name, form in forms.items():
+        if form.kind not in ("linear", "conv"):
+            raise UnsupportedAdapter(f"the module {name}", str(form), f"{single.subject} is no PEFT adapter, {_FILE}")
+        if name.partition(".")[0] not in diffusers.COMPONENTS:
+            reason = f"{single.subject} says its modules' components, and this one's isn't known; {_CONVERT}"
+            raise UnsupportedAdapter("the inputs", f"the module {name}", reason)
+    biased = next((a for a in adapters if any(module.bias is not None for module in a.modules)), None)
+    if biased:
+        raise UnsupportedAdapter(biased.subject, "lora_bias", f"{single.subject} is no PEFT adapter, {_FILE}")
+    return diffusers.NAME
 
 
 def bias_of(root: Node, modules: Mapping[str, LoadedModule]) -> Tensor | None:

@@ -35,7 +35,7 @@ def _card(composition: Composition, *, name: AdapterName, asked: Recipe, pinned:
     lines = ["---"]
     if composition.base_name:
         lines.append(f"base_model: {json.dumps(composition.base_name)}")  # a JSON text is a YAML text
-    lines += ["library_name: peft", "tags: [lora, merge]", "---", "", f"# {name}", ""]
+    lines += [f"library_name: {composition.layout}", "tags: [lora, merge]", "---", "", f"# {name}", ""]
     lines += [
         "Composed of other adapters:",
         "",

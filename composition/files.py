@@ -1,17 +1,15 @@
-"""Adapters from and to files: safetensors in, canonical PEFT out.
+"""Adapters from and to files: safetensors in, canonical PEFT out (or diffusers' file, see `single_file`).
 
 Reading is sequential and hashes what it reads; nothing is returned before the digest is right. What is written says
 everything explicitly: alpha = rank (so that PEFT's scaling is 1 in every module), rsLoRA off, initialisation flags
 cleared, each module named, ranks that differ as anchored patterns. The same composition gives the same bytes.
 """
 
-import hashlib
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import save_file
@@ -22,15 +20,14 @@ from composition.base_weights import BaseWeights
 from composition.dora import decomposed
 from composition.engine import ComposedModule, Composition
 from composition.low_rank import is_finite
+from composition.single_file import load_modules, save_diffusers
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
-from registry.domain.digest import CHUNK, read_chunks
-from registry.domain.errors import DigestMismatch, InvalidAdapter, InvalidFile, Refused, UnsupportedAdapter
+from composition.verified_stream import verified
+from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
 from registry.domain.records import FileEntry
 from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
+from registry.formats import peft
 from registry.formats.safetensors import read_header
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -57,50 +54,13 @@ def load_adapter(
     Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
     """
     check_composable(subject, spec, with_base=base is not None)
-    hashing = _Hashing(stream)
-    source = io.BufferedReader(hashing, CHUNK)
-    try:
+    with verified(stream, subject=subject, file=file) as source:
+        if spec.summary.format != peft.NAME:
+            return LoadedAdapter(subject, spec.summary, load_modules(source, spec, size=file.size, path=file.path))
         tensors = _read_factors(source, spec, subject=subject, file=file)
-    except Refused:
-        _drain(source)
-        hashing.verify(subject, file)  # that bytes are damaged explains more than what is wrong with them
-        raise
-    _drain(source)
-    hashing.verify(subject, file)
     changed = [module for module in spec.modules if not (base and _is_of_base(module, tensors, subject, base=base))]
     modules = tuple(part for module in changed for part in _modules(module, tensors, subject, base=base))
     return LoadedAdapter(subject, spec.summary, modules)
-
-
-class _Hashing(io.RawIOBase):
-    """A stream that knows the digest of what went through it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-        self._size = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "Buffer") -> int:
-        view = memoryview(buffer)
-        data = self._stream.read(len(view))
-        view[: len(data)] = data
-        self._digest.update(data)
-        self._size += len(data)
-        return len(data)
-
-    def verify(self, subject: str, file: FileEntry) -> None:
-        """Compare what went through with what should have. Raises DigestMismatch."""
-        found = self._digest.hexdigest()
-        if (found, self._size) != (file.sha256, file.size):
-            raise DigestMismatch(f"{subject} {file.path}", file.sha256, file.size, found, self._size)
-
-
-def _drain(stream: BinaryIO) -> None:
-    for _ in read_chunks(stream):
-        pass
 
 
 def _read_factors(source: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry) -> dict[str, Tensor]:
@@ -166,7 +126,10 @@ def _checked(module: ModuleSpec, role: str, tensors: Mapping[str, Tensor], *, su
 
 
 def save_composition(composition: Composition, folder: Path) -> None:
-    """Write adapter_config.json and adapter_model.safetensors into an existing folder."""
+    """Write adapter_config.json and adapter_model.safetensors into an existing folder, or the one file of diffusers."""
+    if composition.layout != peft.NAME:
+        save_diffusers(composition, folder)
+        return
     config = json.dumps(peft_config(composition), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(config + "\n", encoding="utf-8")
     tensors = dict(_tensors(composition.modules))

@@ -22,7 +22,9 @@ from registry.domain.recipe import Recipe
 from registry.domain.records import Evidence, FileEntry, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.spec import AdapterSpec
+from registry.formats import peft
 from registry.formats.base_model import index_base
+from registry.formats.single_file import weights_file
 from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Origin, Submission
@@ -149,10 +151,11 @@ class Inputs:
 
 
 def _weights(version: Version) -> FileEntry:
-    for file in version.files:
-        if file.path == WEIGHTS_NAME:
-            return file
-    raise FileNotInVersion(version.reference, WEIGHTS_NAME)
+    files = {file.path: file for file in version.files}
+    path = WEIGHTS_NAME if version.summary.format == peft.NAME else weights_file(files)
+    if path not in files:
+        raise FileNotInVersion(version.reference, path or "*.safetensors")
+    return files[path]
 
 
 # -- bases ------------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def _wrapping(modules: Mapping[str, LoadedModule]) -> _Wrapping | None:
 
 
 def _wrapping_of(name: str, base_tensor: str | None) -> _Wrapping | None:
-    outer, inner = name.split("."), (base_tensor or "").removesuffix(".weight").split(".")
+    outer, inner = name.split("."), (base_tensor or "").removesuffix(".weight").replace("/", ".").split(".")
     if outer[-1] != inner[-1]:
         return None
     while outer and inner and outer[-1] == inner[-1]:

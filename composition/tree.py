@@ -1,0 +1,38 @@
+"""Questions to the tree of a canonical recipe, which knows no tensors."""
+
+from collections.abc import Iterator
+
+from composition.methods import METHODS
+from registry.domain.digest import json_digest
+from registry.domain.recipe import Call, Leaf, Node, node_document
+
+
+def truncates(node: Node) -> bool:
+    """Whether a truncation stands outside of all methods; what methods take is theirs."""
+    if isinstance(node, Leaf) or node.method in METHODS:
+        return False
+    return node.method == "truncate" or any(map(truncates, node.children))
+
+
+def weighted(node: Node) -> tuple[float, Node]:
+    """An input of a method as its weight and the rest: methods may vote without weights, and mask without them."""
+    if isinstance(node, Call) and node.method == "linear" and len(node.children) == 1:
+        return node.weights[0], node.children[0]
+    return 1.0, node
+
+
+def outermost(node: Node, weight: float = 1.0) -> Iterator[tuple[float, str]]:
+    """The methods that no other method stands around, by digest, with the factors in front of them."""
+    if isinstance(node, Leaf):
+        return
+    if node.method in METHODS:
+        yield weight, node_digest(node)
+        return
+    weights = node.weights if node.method == "linear" else (1.0,)
+    for factor, child in zip(weights, node.children, strict=True):
+        yield from outermost(child, weight * factor)
+
+
+def node_digest(node: Node) -> str:
+    """The identity of a node: of everything below it, revisions included."""
+    return json_digest(node_document(node))
