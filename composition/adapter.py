@@ -5,7 +5,7 @@ combine would give an adapter that looks right and isn't. This room knows no fil
 """
 
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -23,19 +23,24 @@ _BASE_WAS_CHANGED = (
 )
 _NOT_COMBINED = "it changes the forward pass beyond B·A, and combining that part is not implemented"
 
+_CHOOSE = (
+    "choose what becomes of them (blend: --modules-to-save average, from=team/name, or difference with --base DIR)"
+)
+
 # Variants whose effect is already in each module's rank and scaling.
 _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out"})
 # Kinds of modules that are combined, and variants that say no more than a module's kind and tensors do.
 _COMBINED = frozenset({"linear", "embedding", "conv", "parameter"})
 _SHOWN = frozenset({"embedding", "conv", "target_parameters", "lora_bias"})
 _OF_BASE = frozenset({"dora", "modules_to_save"})  # can be told with the base's weights
+_REPLACED = frozenset({"modules_to_save", "bias"})  # can be combined by a rule that somebody chose
 _ROLES = frozenset({"A", "B", "bias_B", "magnitude"})
 
 _REASONS: Mapping[str, str] = {
     "dora": "its delta is a function of the base's weights; give their folder (blend: --base DIR)",
-    "bias": "it has trained biases, which are not combined yet",
-    "modules_to_save": "it replaces whole modules, and several replacements have no sum; embeddings that were "
-    "only saved along are recognised by the base's weights (blend: --base DIR)",
+    "bias": f"it replaces the base's biases; {_CHOOSE}",
+    "modules_to_save": f"it replaces whole modules; {_CHOOSE}. Embeddings that were only saved along are recognised by "
+    "the base's weights (--base DIR)",
     "grouped_conv": "its B factor sees only its group of the ranks, where a sum needs one matrix",
     "alora": "it is active from its invocation tokens on only",
     "qalora": "its A factors act on pooled inputs",
@@ -77,12 +82,28 @@ class LoadedModule:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Replacement:
+    """A tensor that stands in the place of the base's: of a module that was saved whole, or a trained bias.
+
+    `values` is float32; `base` reads the base's, where that is there, as rows in float64 (see `BaseWeights.rows`).
+    """
+
+    module: str
+    parameter: str
+    values: Tensor
+    is_bias: bool
+    base_tensor: str | None = None
+    base: Callable[[], Iterator[Tensor]] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LoadedAdapter:
     """An adapter ready to be composed. `subject` is what errors call it: team/name@v3."""
 
     subject: str
     summary: AdapterSummary
     modules: tuple[LoadedModule, ...]
+    replacements: tuple[Replacement, ...] = ()
     by_key: Mapping[str, LoadedModule] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,8 +114,10 @@ class LoadedAdapter:
         return "fan_in_fan_out" in self.summary.variants
 
 
-def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False) -> None:
+def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False, replacing: bool = False) -> None:
     """`with_base`: the base's weights are there, for DoRA, and to see whether a module saved whole is the base's own.
+
+    `replacing`: somebody chose what becomes of modules and biases that are replaced.
 
     Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
     if spec.summary.format != peft.NAME:
@@ -102,7 +125,7 @@ def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False
         return
     if spec.summary.peft_type != "LORA":
         raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA is composed so far")
-    known = _FOLDED | _SHOWN | (_OF_BASE if with_base else frozenset())
+    known = _FOLDED | _SHOWN | (_OF_BASE if with_base else frozenset()) | (_REPLACED if replacing else frozenset())
     for variant in spec.summary.variants:
         _check_variant(subject, variant, known)
     for module in spec.modules:
@@ -110,7 +133,11 @@ def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False
 
 
 def _check_module(subject: str, module: ModuleSpec, known: Set[str]) -> None:
-    if module.kind == "saved" and "modules_to_save" in known:
+    if module.kind == "saved" and module.name.rpartition(".")[2] in ("modules_to_save", "original_module"):
+        raise UnsupportedAdapter(
+            subject, "modules_to_save with bias", "PEFT stores its biases twice, and once not its own"
+        )
+    if (module.kind == "saved" and "modules_to_save" in known) or (module.kind == "bias" and "bias" in known):
         return
     if module.kind not in _COMBINED:
         kind = _KINDS.get(module.kind, module.kind)

@@ -56,9 +56,10 @@ def agreed_layout(adapters: Iterable[LoadedAdapter], forms: Mapping[str, Form]) 
         if name.partition(".")[0] not in diffusers.COMPONENTS:
             reason = f"{single.subject} says its modules' components, and this one's isn't known; {_CONVERT}"
             raise UnsupportedAdapter("the inputs", f"the module {name}", reason)
-    biased = next((a for a in adapters if any(module.bias is not None for module in a.modules)), None)
-    if biased:
-        raise UnsupportedAdapter(biased.subject, "lora_bias", f"{single.subject} is no PEFT adapter, {_FILE}")
+    for adapter in adapters:
+        kind = "lora_bias" if any(module.bias is not None for module in adapter.modules) else ""
+        if kind := kind or ("modules_to_save" if adapter.replacements else ""):
+            raise UnsupportedAdapter(adapter.subject, kind, f"{single.subject} is no PEFT adapter, {_FILE}")
     return diffusers.NAME
 
 

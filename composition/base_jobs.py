@@ -94,6 +94,11 @@ def place_composition(composition: Composition, stored: StoredBase, *, name: str
 
     Raises UnsupportedAdapter for what is more than a linear layer's delta, and what `place_modules` raises.
     """
+    for tensor in composition.replaced:
+        kind = "a trained bias" if tensor.is_bias else "modules_to_save"
+        raise UnsupportedAdapter(
+            f"the module {tensor.module}", kind, "only linear layers' deltas are merged into a base"
+        )
     for module in composition.modules:
         if module.form.kind != "linear" or module.bias is not None:
             kind = module.form.kind if module.bias is None else "lora_bias"

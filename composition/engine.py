@@ -19,9 +19,10 @@ from composition.low_rank import LowRank, Truncation, balanced, concatenate, dif
 from composition.methods import METHODS
 from composition.methods.method import Input
 from composition.methods.truncate import truncated
+from composition.replaced import ComposedTensor, compose_replacements
 from composition.report import ModuleReport, Report, together
-from composition.spelling import spellings
-from composition.terms import LINEAR, Form, padded
+from composition.spelling import speller, spellings
+from composition.terms import LINEAR, Form, adapted_kinds, padded
 from composition.tree import node_digest, outermost, truncates, weighted
 from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
 from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves
@@ -63,6 +64,7 @@ class Composition:
     task_type: str | None
     fan_in_fan_out: bool
     layout: str = peft.NAME
+    replaced: tuple[ComposedTensor, ...] = ()
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -91,6 +93,14 @@ def compose(
     names = spellings(used.values())
     forms = agreed_forms(used.values(), names)
     layout = agreed_layout(used.values(), {name: forms[key] for key, name in names.items()})
+    replaced = compose_replacements(
+        root,
+        recipe.replacements,
+        used,
+        spell=speller(used.values()),
+        adapted=adapted_kinds({name: forms[key] for key, name in names.items()}),
+        dtype=_DTYPES[recipe.dtype],
+    )
     modules: list[ComposedModule] = []
     reports: list[ModuleReport] = []
     for done, (key, name) in enumerate(names.items()):
@@ -109,6 +119,7 @@ def compose(
         task_type=_common({summary.task_type for summary in summaries}),
         fan_in_fan_out=fan_in_fan_out,
         layout=layout,
+        replaced=replaced,
     )
 
 

@@ -20,6 +20,7 @@ from composition.base_weights import BaseWeights
 from composition.dora import decomposed
 from composition.engine import ComposedModule, Composition
 from composition.low_rank import is_finite
+from composition.replaced import ComposedTensor, is_of_base, replacements, split
 from composition.single_file import load_modules, save_diffusers
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
 from composition.verified_stream import verified
@@ -45,22 +46,31 @@ _DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16
 
 
 def load_adapter(
-    stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry, base: BaseWeights | None = None
+    stream: BinaryIO,
+    spec: AdapterSpec,
+    *,
+    subject: str,
+    file: FileEntry,
+    base: BaseWeights | None = None,
+    replacing: bool = False,
 ) -> LoadedAdapter:
     """Read the factors of an adapter from its safetensors file, as float32.
 
     `file` says what the stream must be, `subject` what errors call the adapter, `base` where DoRA finds the weights
-    that it was trained on. Beyond the tensors themselves it holds one of them at a time.
+    that it was trained on, `replacing` that modules and biases that it replaces are wanted. Beyond the tensors
+    themselves it holds one of them at a time.
     Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
     """
-    check_composable(subject, spec, with_base=base is not None)
+    check_composable(subject, spec, with_base=base is not None, replacing=replacing)
     with verified(stream, subject=subject, file=file) as source:
         if spec.summary.format != peft.NAME:
             return LoadedAdapter(subject, spec.summary, load_modules(source, spec, size=file.size, path=file.path))
         tensors = _read_factors(source, spec, subject=subject, file=file)
-    changed = [module for module in spec.modules if not (base and _is_of_base(module, tensors, subject, base=base))]
+    replaced, others = split(spec.modules, replacing=replacing)
+    changed = [module for module in others if not is_of_base(module, tensors, subject, base=base)]
     modules = tuple(part for module in changed for part in _modules(module, tensors, subject, base=base))
-    return LoadedAdapter(subject, spec.summary, modules)
+    whole = tuple(item for module in replaced for item in replacements(module, tensors, subject, base=base))
+    return LoadedAdapter(subject, spec.summary, modules, whole)
 
 
 def _read_factors(source: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry) -> dict[str, Tensor]:
@@ -84,21 +94,6 @@ def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: st
     if not is_finite(tensor):
         raise InvalidAdapter(f"{subject}, tensor {entry.name}", "it has values that are NaN or infinite")
     return tensor
-
-
-def _is_of_base(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights) -> bool:
-    """Whether a module is saved whole and is the base's own. Raises UnsupportedAdapter for one that isn't.
-
-    PEFT saves the embeddings beside their factors (save_embedding_layers="auto"), as they were.
-    """
-    if module.kind != "saved":
-        return False
-    for role, name in module.tensors.items():
-        label = module.base_tensor if role == "weight" else None
-        if label is None or name not in tensors or not base.holds(label, tensors[name]):
-            reason = f"{name} is not the base's own, and several replacements have no sum"
-            raise UnsupportedAdapter(subject, f"modules_to_save ({module.name})", reason)
-    return True
 
 
 def _modules(
@@ -132,7 +127,7 @@ def save_composition(composition: Composition, folder: Path) -> None:
         return
     config = json.dumps(peft_config(composition), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(config + "\n", encoding="utf-8")
-    tensors = dict(_tensors(composition.modules))
+    tensors = {**dict(_tensors(composition.modules)), **dict(_replaced(composition))}
     save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
 
@@ -148,7 +143,7 @@ def peft_config(composition: Composition) -> dict[str, Any]:
     return {
         "alpha_pattern": ranks,
         "base_model_name_or_path": composition.base_name,
-        "bias": "none",
+        "bias": _trained_biases(composition, stored),
         "fan_in_fan_out": composition.fan_in_fan_out,
         "inference_mode": True,
         "init_lora_weights": True,
@@ -157,7 +152,7 @@ def peft_config(composition: Composition) -> dict[str, Any]:
         "lora_alpha": largest,
         "lora_bias": any(module.bias is not None for module in composition.modules),
         "lora_dropout": 0.0,
-        "modules_to_save": None,
+        "modules_to_save": _saved_modules(composition.replaced) or None,
         "peft_type": "LORA",
         "r": largest,
         "rank_pattern": ranks,
@@ -168,6 +163,17 @@ def peft_config(composition: Composition) -> dict[str, Any]:
         "use_dora": False,
         "use_rslora": False,
     }
+
+
+def _trained_biases(composition: Composition, stored: Mapping[str, int]) -> str:
+    biases = [item.module for item in composition.replaced if item.is_bias]
+    return "none" if not biases else "lora_only" if stored.keys() >= set(biases) else "all"
+
+
+def _saved_modules(replaced: Iterable[ComposedTensor]) -> list[str]:
+    """The outermost of the modules that are saved whole: PEFT wraps each of them, and nests no wrappers."""
+    names = {item.module for item in replaced if not item.is_bias}
+    return sorted(name for name in names if not any(name.startswith(f"{other}.") for other in names))
 
 
 def stored_ranks(modules: Iterable[ComposedModule]) -> dict[str, int]:
@@ -215,6 +221,14 @@ def _tensors(modules: tuple[ComposedModule, ...]) -> Iterator[tuple[str, Tensor]
     for name, experts in stacks.items():
         if name in ranks:
             yield from _stack(experts, ranks[name])
+
+
+def _replaced(composition: Composition) -> Iterator[tuple[str, Tensor]]:
+    """PEFT keeps a bias where its wrapper has put it."""
+    wrapped = stored_ranks(composition.modules)
+    for item in composition.replaced:
+        inner = ".base_layer" if item.is_bias and item.module in wrapped else ""
+        yield f"{_PREFIX}{item.module}{inner}.{item.parameter}", item.values
 
 
 def _stack(experts: list[ComposedModule], rank: int) -> Iterator[tuple[str, Tensor]]:

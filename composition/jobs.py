@@ -5,7 +5,7 @@ call it: `torch.set_num_threads(1)` is both the fastest and what makes results i
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -71,13 +71,19 @@ def blend(
     pinned = recipe.pin(inputs.resolve)
     versions = [inputs.version(parent) for parent in pinned.inputs]
     check_same_base(versions)
+    pinned = _with_base(pinned, versions)
     weights = _open_base(base, versions, progress) if base else None
     existing = registry.version_of_recipe(into, pinned.digest)
     if existing and not (force or dry_run):
         for alias in aliases:
             registry.promote(_pin(existing), alias, reason=message or None, across_bases=across_bases)
         return BlendResult(existing, False, pinned, None)
-    composition = compose(pinned, inputs.load(versions, progress, weights), device=device, progress=progress)
+    composition = compose(
+        pinned,
+        inputs.load(versions, progress, weights, replacing=pinned.replacements is not None),
+        device=device,
+        progress=progress,
+    )
     if dry_run:
         return BlendResult(existing, False, pinned, composition.report)
     composition = replace(composition, base_name=composition.base_name or _base_name(versions))
@@ -129,25 +135,30 @@ class Inputs:
         return self._versions[parent]
 
     def load(
-        self, versions: Iterable[Version], progress: Progress, base: BaseWeights | None = None
+        self,
+        versions: Iterable[Version],
+        progress: Progress,
+        base: BaseWeights | None = None,
+        *,
+        replacing: bool = False,
     ) -> dict[str, LoadedAdapter]:
         """Load each content once {digest: adapter}. Every kind is checked before the first byte is read."""
         contents = {version.digest: version for version in versions}
         specs: dict[str, AdapterSpec] = {}
         for digest, version in contents.items():
             specs[digest] = AdapterSpec(version.summary, self._registry.modules(version))
-            check_composable(version.reference, specs[digest], with_base=base is not None)
+            check_composable(version.reference, specs[digest], with_base=base is not None, replacing=replacing)
         loaded: dict[str, LoadedAdapter] = {}
         for digest, version in contents.items():
             progress("loading", len(loaded), len(contents))
-            loaded[digest] = self._load(version, specs[digest], base)
+            loaded[digest] = self._load(version, specs[digest], base, replacing=replacing)
         progress("loading", len(loaded), len(contents))
         return loaded
 
-    def _load(self, version: Version, spec: AdapterSpec, base: BaseWeights | None) -> LoadedAdapter:
+    def _load(self, version: Version, spec: AdapterSpec, base: BaseWeights | None, *, replacing: bool) -> LoadedAdapter:
         file = _weights(version)
         with self._registry.open_file(version, file.path) as stream:
-            return load_adapter(stream, spec, subject=version.reference, file=file, base=base)
+            return load_adapter(stream, spec, subject=version.reference, file=file, base=base, replacing=replacing)
 
 
 def _weights(version: Version) -> FileEntry:
@@ -169,6 +180,20 @@ def check_same_base(versions: Iterable[Version]) -> None:
     for left, right in combinations(versions, 2):
         if not _agree(left, right):
             raise BaseConflict(left.reference, _base_label(left), right.reference, _base_label(right))
+
+
+def _with_base(pinned: Recipe, versions: Sequence[Version]) -> Recipe:
+    """The recipe with the base's fingerprint, if its result is a function of the base's weights.
+
+    Raises BaseConflict if the recipe says that it was made with another base.
+    """
+    for version in versions:
+        if pinned.base not in (None, version.base.fingerprint):
+            raise BaseConflict("the recipe", f"sha256:{pinned.base}", version.reference, _base_label(version))
+    differs = pinned.replacements is not None and pinned.replacements.rule == "difference"
+    if differs or any("dora" in version.summary.variants for version in versions):
+        return pinned.with_base(versions[0].base.fingerprint)
+    return pinned.with_base(None)
 
 
 def _open_base(path: Path, versions: Iterable[Version], progress: Progress) -> BaseWeights:

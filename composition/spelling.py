@@ -6,7 +6,7 @@ whole. The shortest wrapping wins.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from composition.adapter import LoadedAdapter, LoadedModule
@@ -32,8 +32,7 @@ def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
     """The name of each module {key: name} in the result. Raises UnsupportedAdapter if one can't be respelled."""
     adapters = sorted(adapters, key=lambda adapter: adapter.subject)
     wrappings = {adapter.subject: _wrapping(adapter.by_key) for adapter in adapters}
-    known = [wrapping for wrapping in wrappings.values() if wrapping is not None]
-    target = min(known, key=lambda wrapping: (len(wrapping.outer), wrapping.outer, wrapping.inner), default=None)
+    target = _target(adapters, wrappings)
     _refuse_lookalikes(adapters)
     names: dict[str, str] = {}
     for adapter in adapters:
@@ -44,6 +43,30 @@ def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
                 raise UnsupportedAdapter(adapter.subject, f"the module name {module.name!r}", reason)
     _check_distinct(names)
     return dict(sorted(names.items(), key=lambda item: item[1]))
+
+
+def speller(adapters: Iterable[LoadedAdapter]) -> Callable[[LoadedAdapter, str], str]:
+    """How the result calls a module of an adapter that has no delta. The function raises UnsupportedAdapter."""
+    adapters = tuple(adapters)
+    wrappings = {adapter.subject: _wrapping(adapter.by_key) for adapter in adapters}
+    target = _target(adapters, wrappings)
+
+    def spell(adapter: LoadedAdapter, module: str) -> str:
+        name = _spelled(module, wrappings[adapter.subject], target)
+        if name is None:
+            reason = "it has no place in the model that another input was trained in"
+            raise UnsupportedAdapter(adapter.subject, f"the module {module}", reason)
+        return name
+
+    return spell
+
+
+def _target(adapters: Iterable[LoadedAdapter], wrappings: Mapping[str, "_Wrapping | None"]) -> "_Wrapping | None":
+    """The shortest wrapping; if some adapters bring a head that the base doesn't have, the shortest of theirs."""
+    known = [(adapter, found) for adapter in adapters if (found := wrappings[adapter.subject]) is not None]
+    heads = [found for adapter, found in known if any(item.base_tensor is None for item in adapter.replacements)]
+    candidates = heads or [found for _, found in known]
+    return min(candidates, key=lambda found: (len(found.outer), found.outer, found.inner), default=None)
 
 
 def _refuse_lookalikes(adapters: Iterable[LoadedAdapter]) -> None:

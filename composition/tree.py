@@ -33,6 +33,28 @@ def outermost(node: Node, weight: float = 1.0) -> Iterator[tuple[float, str]]:
         yield from outermost(child, weight * factor)
 
 
+def coefficients(root: Node) -> dict[str, float | str]:
+    """The weight of each pinned adapter in the whole {content digest: factor}, through sums and truncations.
+
+    Where a method stands around an adapter there is none, and the method's name stands there.
+    """
+    found: dict[str, float | str] = {}
+    for digest, factor in _factors(root, 1.0):
+        before = found.setdefault(digest, 0.0)
+        found[digest] = factor if isinstance(factor, str) else before if isinstance(before, str) else before + factor
+    return found
+
+
+def _factors(node: Node, factor: float | str) -> Iterator[tuple[str, float | str]]:
+    if isinstance(node, Leaf):
+        yield node.digest or "", factor
+        return
+    inside = node.method if node.method in METHODS and isinstance(factor, float) else factor
+    weights = node.weights if node.method == "linear" else (1.0,) * len(node.children)
+    for weight, child in zip(weights, node.children, strict=True):
+        yield from _factors(child, inside if isinstance(inside, str) else inside * weight)
+
+
 def node_digest(node: Node) -> str:
     """The identity of a node: of everything below it, revisions included."""
     return json_digest(node_document(node))
