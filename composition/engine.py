@@ -15,7 +15,7 @@ from torch import Tensor
 
 from composition.adapter import LoadedAdapter
 from composition.agreement import agreed_forms, agreed_layout, bias_of, check_biases, check_truncated
-from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
+from composition.low_rank import LowRank, Truncation, balanced, difference, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
 from composition.methods.truncate import truncated
@@ -24,6 +24,7 @@ from composition.report import ModuleReport, Report, together
 from composition.spelling import speller, spellings
 from composition.terms import LINEAR, Form, adapted_kinds, padded
 from composition.tree import node_digest, outermost, truncates, weighted
+from composition.whole import add, norm
 from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
 from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves
 from registry.formats import peft
@@ -196,13 +197,13 @@ class _Module:
     def _truncated(self, root: Node, exact: LowRank) -> tuple[LowRank, float, float]:
         """The result, the norm before any truncation, and the norm of what truncations took away."""
         if not truncates(root):
-            return exact, exact.norm(), 0.0
+            return exact, norm(exact), 0.0
         if isinstance(root, Call) and root.method == "truncate" and not truncates(root.children[0]):
             result = truncated(exact, root.params)
             return result.delta, result.norm, result.error
         delta = self._evaluate(root, truncating=True)
         assert delta is not None
-        return delta, exact.norm(), (exact - delta).norm()
+        return delta, norm(exact), norm(add((exact, -delta)))
 
     def _fitted(self, root: Node) -> tuple[float, float]:
         """Norms of what the outermost methods made, and of what bringing that to a rank took away, together."""
@@ -225,7 +226,7 @@ class _Module:
         weighted = zip(node.weights, children, strict=True)
         terms = [child.scaled(weight) for weight, child in weighted if child is not None]
         self._check_shapes(terms)
-        return self._in_range(concatenate(terms).folded(), "float32") if terms else None
+        return self._in_range(add(terms).folded(), "float32") if terms else None
 
     def _in_range(self, delta: LowRank, dtype: str) -> LowRank:
         if not (is_finite(delta.A) and is_finite(delta.B)):
