@@ -18,9 +18,11 @@ from registry.domain.errors import UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
 from registry.formats import peft
 
-_BASE_WAS_CHANGED = (
-    "its base weights were changed when training began, so its factors are no delta of the published base"
+_NO_DELTA = "its base weights were changed when training began, so its factors are no delta of the published base"
+BASE_WAS_CHANGED = (
+    f"{_NO_DELTA}; with the adapter as it was before training, write given_init(team/name, team/its-init)"
 )
+MOVED = frozenset({"pissa", "olora", "corda", "lora_ga"})
 _NOT_COMBINED = "it changes the forward pass beyond B·A, and combining that part is not implemented"
 
 _CHOOSE = (
@@ -46,7 +48,8 @@ _REASONS: Mapping[str, str] = {
     "qalora": "its A factors act on pooled inputs",
     "trainable_tokens": "it replaces single embedding rows",
     "layer_replication": "its layers are not those of the base",
-    **dict.fromkeys(("pissa", "olora", "corda", "loftq", "lora_ga"), _BASE_WAS_CHANGED),
+    "loftq": f"{_NO_DELTA}, and by rounding them, which no adapter holds",
+    **dict.fromkeys(MOVED, BASE_WAS_CHANGED),
 }
 _KINDS: Mapping[str, str] = {"saved": "modules_to_save", "tokens": "trainable_tokens"}
 
@@ -114,10 +117,13 @@ class LoadedAdapter:
         return "fan_in_fan_out" in self.summary.variants
 
 
-def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False, replacing: bool = False) -> None:
+def check_composable(
+    subject: str, spec: AdapterSpec, *, with_base: bool = False, replacing: bool = False, given_init: bool = False
+) -> None:
     """`with_base`: the base's weights are there, for DoRA, and to see whether a module saved whole is the base's own.
 
-    `replacing`: somebody chose what becomes of modules and biases that are replaced.
+    `replacing`: somebody chose what becomes of modules and biases that are replaced. `given_init`: the adapter stands
+    beside the one that it began as.
 
     Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
     if spec.summary.format != peft.NAME:
@@ -125,7 +131,11 @@ def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False
         return
     if spec.summary.peft_type != "LORA":
         raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA is composed so far")
-    known = _FOLDED | _SHOWN | (_OF_BASE if with_base else frozenset()) | (_REPLACED if replacing else frozenset())
+    known = _FOLDED | _SHOWN
+    for is_given, variants in ((with_base, _OF_BASE), (replacing, _REPLACED), (given_init, MOVED)):
+        known |= variants if is_given else frozenset()
+    if "dora" in spec.summary.variants and MOVED & set(spec.summary.variants):
+        raise UnsupportedAdapter(subject, "dora", f"{_NO_DELTA}, and its magnitudes are none of those weights")
     for variant in spec.summary.variants:
         _check_variant(subject, variant, known)
     for module in spec.modules:

@@ -11,6 +11,7 @@ from torch import Tensor
 from composition.adapter import LoadedAdapter, LoadedModule
 from composition.methods import METHODS
 from composition.terms import Form, stacks
+from composition.tree import weights_of
 from registry.domain.errors import UnsupportedAdapter
 from registry.domain.recipe import Leaf, Node
 from registry.formats import diffusers, peft
@@ -78,8 +79,7 @@ def bias_of(root: Node, modules: Mapping[str, LoadedModule]) -> Tensor | None:
             f"{root.method} is defined on weights, and not on the biases of lora_B; sums and truncations combine both"
         )
         raise UnsupportedAdapter("an input", "lora_bias", reason)
-    weights = root.weights if root.method == "linear" else (1.0,) * len(found)
-    terms = [weight * bias for weight, bias in zip(weights, found, strict=True) if bias is not None]
+    terms = [weight * bias for weight, bias in zip(weights_of(root), found, strict=True) if bias is not None]
     return torch.stack(terms).sum(0) if terms else None
 
 

@@ -69,7 +69,7 @@ def merge(
     stored = read_base(base)
     check_format(stored.format, base)
     fingerprint = check_base(versions, base, progress)
-    composition = compose(pinned, inputs.load(versions, progress), device=device, progress=progress)
+    composition = compose(pinned, inputs.load(versions, progress, recipe=pinned), device=device, progress=progress)
     places = place_composition(composition, stored, name=str(base))
     origin = {
         "expression": format(pinned),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from composition.adapter import LoadedAdapter
 from composition.agreement import agreed_forms, agreed_layout, bias_of, check_biases, check_truncated
+from composition.beginnings import check_beginnings
 from composition.low_rank import LowRank, Truncation, balanced, difference, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
@@ -23,7 +24,7 @@ from composition.replaced import ComposedTensor, compose_replacements
 from composition.report import ModuleReport, Report, together
 from composition.spelling import speller, spellings
 from composition.terms import LINEAR, Form, adapted_kinds, padded
-from composition.tree import node_digest, outermost, truncates, weighted
+from composition.tree import node_digest, outermost, truncates, weighted, weights_of
 from composition.whole import add, norm
 from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
 from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves
@@ -91,6 +92,7 @@ def compose(
     used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
     fan_in_fan_out = _agreed_fan_in(used.values())
     check_truncated(root, used)
+    check_beginnings(root, used)
     names = spellings(used.values())
     forms = agreed_forms(used.values(), names)
     layout = agreed_layout(used.values(), {name: forms[key] for key, name in names.items()})
@@ -223,8 +225,9 @@ class _Module:
         children = [self._evaluate(child, truncating=truncating) for child in node.children]
         if node.method == "truncate":
             return _kept(children[0], node) if truncating else children[0]
-        weighted = zip(node.weights, children, strict=True)
-        terms = [child.scaled(weight) for weight, child in weighted if child is not None]
+        terms = [
+            child.scaled(weight) for weight, child in zip(weights_of(node), children, strict=True) if child is not None
+        ]
         self._check_shapes(terms)
         return self._in_range(add(terms).folded(), "float32") if terms else None
 

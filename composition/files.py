@@ -53,15 +53,16 @@ def load_adapter(
     file: FileEntry,
     base: BaseWeights | None = None,
     replacing: bool = False,
+    given_init: bool = False,
 ) -> LoadedAdapter:
     """Read the factors of an adapter from its safetensors file, as float32.
 
     `file` says what the stream must be, `subject` what errors call the adapter, `base` where DoRA finds the weights
-    that it was trained on, `replacing` that modules and biases that it replaces are wanted. Beyond the tensors
-    themselves it holds one of them at a time.
+    that it was trained on, `replacing` that modules and biases that it replaces are wanted; for `given_init` see
+    `check_composable`. Beyond the tensors themselves it holds one of them at a time.
     Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
     """
-    check_composable(subject, spec, with_base=base is not None, replacing=replacing)
+    check_composable(subject, spec, with_base=base is not None, replacing=replacing, given_init=given_init)
     with verified(stream, subject=subject, file=file) as source:
         if spec.summary.format != peft.NAME:
             return LoadedAdapter(subject, spec.summary, load_modules(source, spec, size=file.size, path=file.path))

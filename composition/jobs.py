@@ -12,6 +12,7 @@ from pathlib import Path
 
 from composition.adapter import LoadedAdapter, check_composable
 from composition.base_weights import BaseWeights
+from composition.beginnings import with_beginnings
 from composition.card import write_description
 from composition.engine import Composition, Progress, choose_device, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
@@ -80,7 +81,7 @@ def blend(
         return BlendResult(existing, False, pinned, None)
     composition = compose(
         pinned,
-        inputs.load(versions, progress, weights, replacing=pinned.replacements is not None),
+        inputs.load(versions, progress, weights, recipe=pinned),
         device=device,
         progress=progress,
     )
@@ -140,25 +141,41 @@ class Inputs:
         progress: Progress,
         base: BaseWeights | None = None,
         *,
-        replacing: bool = False,
+        recipe: Recipe | None = None,
     ) -> dict[str, LoadedAdapter]:
-        """Load each content once {digest: adapter}. Every kind is checked before the first byte is read."""
+        """Load each content once {digest: adapter}. Every kind is checked before the first byte is read.
+
+        Some kinds go only with the base, or where the pinned `recipe` says what becomes of them.
+        """
         contents = {version.digest: version for version in versions}
+        replacing = recipe is not None and recipe.replacements is not None
+        begun = with_beginnings(recipe.root) if recipe else frozenset[str]()
         specs: dict[str, AdapterSpec] = {}
         for digest, version in contents.items():
             specs[digest] = AdapterSpec(version.summary, self._registry.modules(version))
-            check_composable(version.reference, specs[digest], with_base=base is not None, replacing=replacing)
+            check_composable(
+                version.reference,
+                specs[digest],
+                with_base=base is not None,
+                replacing=replacing,
+                given_init=digest in begun,
+            )
         loaded: dict[str, LoadedAdapter] = {}
         for digest, version in contents.items():
             progress("loading", len(loaded), len(contents))
-            loaded[digest] = self._load(version, specs[digest], base, replacing=replacing)
+            file = _weights(version)
+            with self._registry.open_file(version, file.path) as stream:
+                loaded[digest] = load_adapter(
+                    stream,
+                    specs[digest],
+                    subject=version.reference,
+                    file=file,
+                    base=base,
+                    replacing=replacing,
+                    given_init=digest in begun,
+                )
         progress("loading", len(loaded), len(contents))
         return loaded
-
-    def _load(self, version: Version, spec: AdapterSpec, base: BaseWeights | None, *, replacing: bool) -> LoadedAdapter:
-        file = _weights(version)
-        with self._registry.open_file(version, file.path) as stream:
-            return load_adapter(stream, spec, subject=version.reference, file=file, base=base, replacing=replacing)
 
 
 def _weights(version: Version) -> FileEntry:

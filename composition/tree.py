@@ -6,6 +6,15 @@ from composition.methods import METHODS
 from registry.domain.digest import json_digest
 from registry.domain.recipe import Call, Leaf, Node, node_document
 
+GIVEN_INIT = "given_init"
+
+
+def weights_of(node: Call) -> tuple[float, ...]:
+    """The factors of a sum's terms; a `given_init` is the first less the second. 1 for every other node."""
+    if node.method == GIVEN_INIT:
+        return (1.0, -1.0)
+    return node.weights if node.method == "linear" else (1.0,) * len(node.children)
+
 
 def truncates(node: Node) -> bool:
     """Whether a truncation stands outside of all methods; what methods take is theirs."""
@@ -28,8 +37,7 @@ def outermost(node: Node, weight: float = 1.0) -> Iterator[tuple[float, str]]:
     if node.method in METHODS:
         yield weight, node_digest(node)
         return
-    weights = node.weights if node.method == "linear" else (1.0,)
-    for factor, child in zip(weights, node.children, strict=True):
+    for factor, child in zip(weights_of(node), node.children, strict=True):
         yield from outermost(child, weight * factor)
 
 
@@ -50,8 +58,7 @@ def _factors(node: Node, factor: float | str) -> Iterator[tuple[str, float | str
         yield node.digest or "", factor
         return
     inside = node.method if node.method in METHODS and isinstance(factor, float) else factor
-    weights = node.weights if node.method == "linear" else (1.0,) * len(node.children)
-    for weight, child in zip(weights, node.children, strict=True):
+    for weight, child in zip(weights_of(node), node.children, strict=True):
         yield from _factors(child, inside if isinstance(inside, str) else inside * weight)
 
 
