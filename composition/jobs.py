@@ -208,7 +208,7 @@ def _with_base(pinned: Recipe, versions: Sequence[Version]) -> Recipe:
         if pinned.base not in (None, version.base.fingerprint):
             raise BaseConflict("the recipe", f"sha256:{pinned.base}", version.reference, _base_label(version))
     differs = pinned.replacements is not None and pinned.replacements.rule == "difference"
-    if differs or any("dora" in version.summary.variants for version in versions):
+    if versions and (differs or any("dora" in version.summary.variants for version in versions)):
         return pinned.with_base(versions[0].base.fingerprint)
     return pinned.with_base(None)
 

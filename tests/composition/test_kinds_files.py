@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from registry.domain.errors import DigestMismatch, UnsupportedAdapter
 from registry.domain.expression import parse
 from registry.domain.records import FileEntry
 from registry.domain.reference import AdapterName, Reference
+from registry.domain.spec import AdapterSpec
 from registry.formats.folder import read_path
 from registry.service import Registry
 from registry.service.publishing import Submission
@@ -41,7 +43,11 @@ def loaded(path: Path, data: bytes | None = None) -> LoadedAdapter:
     data = path.read_bytes() if data is None else data
     entry = FileEntry(path.name, sha256(data).hexdigest(), len(data))
     with path.open("rb") as stream:
-        return load_adapter(stream, read_path(path).spec, subject=f"t/{path.stem}@v1", file=entry)
+        return load_adapter(stream, spec_of(path), subject=f"t/{path.stem}@v1", file=entry)
+
+
+def spec_of(path: Path) -> AdapterSpec:
+    return read_path(path.parent if path.name == "adapter_model.safetensors" else path).spec
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +135,23 @@ def test_the_result_is_a_file_of_diffusers_that_needs_no_alpha_and_is_read_again
     again = by_digest(again=loaded(folder / "pytorch_lora_weights.safetensors"))
     wanted = summed({"diff": 1, "loha": 1})
     assert_close(of_peft(written("t/again", again, tmp_path / "two"), wanted, tmp_path), wanted, 2e-6)
+
+
+def test_a_peft_folder_of_a_known_component_is_added_to_such_a_file(tmp_path: Path) -> None:
+    """PEFT says `mid_block…` where kohya says `unet.mid_block…`: the base that both are matched with tells."""
+    convert(GOLDEN / "lycoris-loha.safetensors", tmp_path / "folder", "peft")
+    one, other = GOLDEN / "lycoris-lora.safetensors", tmp_path / "folder" / "adapter_model.safetensors"
+    matched = {"lora": with_base(loaded(one), ""), "loha": with_base(loaded(other), "unet.")}
+    wanted = summed({"lora": 1, "loha": -2})
+    out = written("t/lora - 2*t/loha", by_digest(**matched), tmp_path / "out")
+    assert_close(of_peft(out, wanted, tmp_path), wanted, 2e-6)
+
+
+def with_base(adapter: LoadedAdapter, component: str) -> LoadedAdapter:
+    """An adapter as it is once its version was matched with a base of several components."""
+    names = {module.name: f"{component}{module.name}".replace("unet.", "unet/", 1) for module in adapter.modules}
+    modules = tuple(replace(module, base_tensor=f"{names[module.name]}.weight") for module in adapter.modules)
+    return replace(adapter, modules=modules)
 
 
 def test_loha_and_lokr_have_the_ranks_that_their_forms_imply(inputs: dict[str, LoadedAdapter]) -> None:
