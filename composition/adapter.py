@@ -16,7 +16,7 @@ from composition.low_rank import LowRank
 from composition.terms import LINEAR, Form
 from registry.domain.errors import UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
-from registry.formats import peft
+from registry.formats import ia3, peft
 
 _NO_DELTA = "its base weights were changed when training began, so its factors are no delta of the published base"
 BASE_WAS_CHANGED = (
@@ -100,6 +100,16 @@ class Replacement:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Scale:
+    """A vector of IA3, (n,): what a layer's outputs are multiplied by, or its inputs (`inward`)."""
+
+    name: str
+    base_tensor: str | None
+    values: Tensor
+    inward: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LoadedAdapter:
     """An adapter ready to be composed. `subject` is what errors call it: team/name@v3."""
 
@@ -107,10 +117,16 @@ class LoadedAdapter:
     summary: AdapterSummary
     modules: tuple[LoadedModule, ...]
     replacements: tuple[Replacement, ...] = ()
+    scales: tuple[Scale, ...] = ()
     by_key: Mapping[str, LoadedModule] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_key", _by_key(self.modules))
+
+    @property
+    def named(self) -> tuple[LoadedModule | Scale, ...]:
+        """Everything that changes a layer of the base by its name."""
+        return (*self.modules, *self.scales)
 
     @property
     def fan_in_fan_out(self) -> bool:
@@ -129,8 +145,10 @@ def check_composable(
     if spec.summary.format != peft.NAME:
         check_convertible(subject, spec)
         return
+    if spec.summary.peft_type == ia3.PEFT_TYPE:
+        return  # its reader knows no variants that can't be composed
     if spec.summary.peft_type != "LORA":
-        raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA is composed so far")
+        raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA and IA3 are composed")
     known = _FOLDED | _SHOWN
     for is_given, variants in ((with_base, _OF_BASE), (replacing, _REPLACED), (given_init, MOVED)):
         known |= variants if is_given else frozenset()

@@ -94,6 +94,8 @@ def place_composition(composition: Composition, stored: StoredBase, *, name: str
 
     Raises UnsupportedAdapter for what is more than a linear layer's delta, and what `place_modules` raises.
     """
+    if composition.scales:
+        raise UnsupportedAdapter(f"the module {composition.scales[0].name}", "IA3", "it is no delta of a weight alone")
     for tensor in composition.replaced:
         kind = "a trained bias" if tensor.is_bias else "modules_to_save"
         raise UnsupportedAdapter(

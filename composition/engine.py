@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from composition.adapter import LoadedAdapter
+from composition.adapter import LoadedAdapter, Scale
 from composition.agreement import agreed_forms, agreed_layout, bias_of, check_biases, check_truncated
 from composition.beginnings import check_beginnings
+from composition.ia3 import compose_scales
 from composition.low_rank import LowRank, Truncation, balanced, difference, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
@@ -67,6 +68,7 @@ class Composition:
     fan_in_fan_out: bool
     layout: str = peft.NAME
     replaced: tuple[ComposedTensor, ...] = ()
+    scales: tuple[Scale, ...] = ()
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -96,6 +98,7 @@ def compose(
     names = spellings(used.values())
     forms = agreed_forms(used.values(), names)
     layout = agreed_layout(used.values(), {name: forms[key] for key, name in names.items()})
+    scales = compose_scales(root, used, spell=speller(used.values()), dtype=_DTYPES[recipe.dtype])
     replaced = compose_replacements(
         root,
         recipe.replacements,
@@ -112,7 +115,8 @@ def compose(
         reports.append(report)
         modules.append(module)
     progress("composing", len(names), len(names))
-    modules = _stored(modules)
+    modules = modules if scales else _stored(modules)
+    reports += [report for _, report in scales]
     summaries = [used[digest].summary for digest in sorted(used)]
     return Composition(
         modules=tuple(modules),
@@ -123,6 +127,7 @@ def compose(
         fan_in_fan_out=fan_in_fan_out,
         layout=layout,
         replaced=replaced,
+        scales=tuple(scale for scale, _ in scales),
     )
 
 

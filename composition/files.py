@@ -7,7 +7,7 @@ cleared, each module named, ranks that differ as anchored patterns. The same com
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from composition import ia3
 from composition.adapter import LoadedAdapter, LoadedModule, check_composable
 from composition.base_weights import BaseWeights
 from composition.dora import decomposed
 from composition.engine import ComposedModule, Composition
+from composition.ia3 import load_scale
 from composition.low_rank import is_finite
 from composition.replaced import ComposedTensor, is_of_base, replacements, split
 from composition.single_file import load_modules, save_diffusers
@@ -28,6 +30,7 @@ from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapt
 from registry.domain.records import FileEntry
 from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
 from registry.formats import peft
+from registry.formats.ia3 import PEFT_TYPE as IA3
 from registry.formats.safetensors import read_header
 
 CONFIG_NAME = "adapter_config.json"
@@ -67,6 +70,10 @@ def load_adapter(
         if spec.summary.format != peft.NAME:
             return LoadedAdapter(subject, spec.summary, load_modules(source, spec, size=file.size, path=file.path))
         tensors = _read_factors(source, spec, subject=subject, file=file)
+    if spec.summary.peft_type == IA3:
+        return LoadedAdapter(
+            subject, spec.summary, (), scales=tuple(load_scale(module, tensors, subject) for module in spec.modules)
+        )
     replaced, others = split(spec.modules, replacing=replacing)
     changed = [module for module in others if not is_of_base(module, tensors, subject, base=base)]
     modules = tuple(part for module in changed for part in _modules(module, tensors, subject, base=base))
@@ -129,6 +136,7 @@ def save_composition(composition: Composition, folder: Path) -> None:
     config = json.dumps(peft_config(composition), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(config + "\n", encoding="utf-8")
     tensors = {**dict(_tensors(composition.modules)), **dict(_replaced(composition))}
+    tensors |= ia3.tensors(composition.scales, _PREFIX)
     save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
 
@@ -137,16 +145,16 @@ def peft_config(composition: Composition) -> dict[str, Any]:
 
     `r` is the largest rank, since engines reserve room by it; modules of another rank are named in the patterns.
     """
+    if composition.scales:
+        return {**_shared_config(composition), **ia3.config(composition.scales, any_of)}
     stored = stored_ranks(composition.modules)
     largest = max(stored.values())
     ranks = {exact_pattern(name): rank for name, rank in stored.items() if rank != largest}
     parameters = {stack_of(module.name) for module in composition.modules if module.form.kind == "parameter"}
     return {
+        **_shared_config(composition),
         "alpha_pattern": ranks,
-        "base_model_name_or_path": composition.base_name,
         "bias": _trained_biases(composition, stored),
-        "fan_in_fan_out": composition.fan_in_fan_out,
-        "inference_mode": True,
         "init_lora_weights": True,
         "layers_pattern": None,
         "layers_to_transform": None,
@@ -157,13 +165,26 @@ def peft_config(composition: Composition) -> dict[str, Any]:
         "peft_type": "LORA",
         "r": largest,
         "rank_pattern": ranks,
-        "revision": composition.base_revision,
         "target_modules": [name for name in stored if name not in parameters],
         "target_parameters": sorted(parameters & stored.keys()) or None,
-        "task_type": composition.task_type,
         "use_dora": False,
         "use_rslora": False,
     }
+
+
+def _shared_config(composition: Composition) -> dict[str, Any]:
+    return {
+        "base_model_name_or_path": composition.base_name,
+        "fan_in_fan_out": composition.fan_in_fan_out,
+        "inference_mode": True,
+        "revision": composition.base_revision,
+        "task_type": composition.task_type,
+    }
+
+
+def any_of(names: Sequence[str]) -> str:
+    """A regular expression that matches these modules and no other, as PEFT reads one: the whole name."""
+    return "|".join(re.escape(name) for name in sorted(names))
 
 
 def _trained_biases(composition: Composition, stored: Mapping[str, int]) -> str:

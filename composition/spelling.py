@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from composition.adapter import LoadedAdapter, LoadedModule
+from composition.adapter import LoadedAdapter, LoadedModule, Scale
 from registry.domain.errors import UnsupportedAdapter
 
 
@@ -31,7 +31,7 @@ class _Wrapping:
 def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
     """The name of each module {key: name} in the result. Raises UnsupportedAdapter if one can't be respelled."""
     adapters = sorted(adapters, key=lambda adapter: adapter.subject)
-    wrappings = {adapter.subject: _wrapping(adapter.by_key) for adapter in adapters}
+    wrappings = {adapter.subject: _wrapping(adapter.named) for adapter in adapters}
     target = _target(adapters, wrappings)
     _refuse_lookalikes(adapters)
     names: dict[str, str] = {}
@@ -48,7 +48,8 @@ def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
 def speller(adapters: Iterable[LoadedAdapter]) -> Callable[[LoadedAdapter, str], str]:
     """How the result calls a module of an adapter that has no delta. The function raises UnsupportedAdapter."""
     adapters = tuple(adapters)
-    wrappings = {adapter.subject: _wrapping(adapter.by_key) for adapter in adapters}
+    _refuse_lookalikes(adapters)
+    wrappings = {adapter.subject: _wrapping(adapter.named) for adapter in adapters}
     target = _target(adapters, wrappings)
 
     def spell(adapter: LoadedAdapter, module: str) -> str:
@@ -75,8 +76,7 @@ def _refuse_lookalikes(adapters: Iterable[LoadedAdapter]) -> None:
     Combining them as two modules would give a file that nothing loads whole, so it is refused.
     """
     unmatched = {
-        adapter.subject: {module.name for module in adapter.modules if module.base_tensor is None}
-        for adapter in adapters
+        adapter.subject: {module.name for module in adapter.named if module.base_tensor is None} for adapter in adapters
     }
     everywhere = frozenset[str]().union(*unmatched.values())
     for subject, own in unmatched.items():
@@ -108,9 +108,9 @@ def _spelled(name: str, wrapping: _Wrapping | None, target: _Wrapping | None) ->
     return wrapping.respell(name, target)
 
 
-def _wrapping(modules: Mapping[str, LoadedModule]) -> _Wrapping | None:
+def _wrapping(modules: Iterable[LoadedModule | Scale]) -> _Wrapping | None:
     """How an adapter's names relate to the base's; None if they aren't matched, or by a table of other names."""
-    found = {_wrapping_of(module.name, module.base_tensor) for module in modules.values() if module.base_tensor}
+    found = {_wrapping_of(module.name, module.base_tensor) for module in modules if module.base_tensor}
     return found.pop() if len(found) == 1 else None
 
 

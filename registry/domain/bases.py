@@ -26,6 +26,7 @@ _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_emb
 TRANSPOSED = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"})
 _PACKED = frozenset({"U8", "I8", "I32"})  # quantised weights: their shape isn't the matrix's
 _MAX_SIBLINGS = 4
+_STACKED = dict.fromkeys(("gate_proj", "up_proj"), "gate_up_proj")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,9 @@ def _why_not(module: ModuleSpec, found: list[BaseTensor], hits: list[_Hit]) -> s
 
 def _fit(module: ModuleSpec, tensor: BaseTensor, index: BaseIndex) -> _Hit | None:
     shape, wanted = tensor.shape, module.base_shape
+    if module.kind == "ia3" and len(shape) == 2:
+        sides = shape[::-1] if _is_transposed(module, index) else shape
+        return _Hit(tensor) if tensor.dtype in _PACKED or module.multiplies(*sides) else None
     if shape == wanted:
         return _Hit(
             tensor, transposed=module.kind == "linear" and _is_transposed(module, index) and shape[0] == shape[1]
@@ -239,8 +243,7 @@ def _fused_expert(module: ModuleSpec, index: BaseIndex) -> list[BaseTensor]:
     number, _, projection = rest.partition(".")
     if not numbered or not number.isdecimal():
         return []
-    stacked = {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}
-    for name in (projection, stacked.get(projection, projection)):
+    for name in (projection, _STACKED.get(projection, projection)):
         for parameter in (f"{holder}.experts.{name}", f"{holder}.experts.{name}.weight"):
             found = [t for t in index.names.find(parameter) if len(t.shape) == 3 and int(number) < t.shape[0]]
             if found:
