@@ -183,8 +183,9 @@ def _place(module: ModuleSpec, index: BaseIndex, base: str) -> ModuleSpec:
 
 def _why_not(module: ModuleSpec, found: list[BaseTensor], hits: list[_Hit]) -> str:
     if len(hits) > 1:
-        labels = ", ".join(sorted(hit.tensor.label for hit in hits)[:4])
-        return f"the module {module.name} fits several tensors: {labels}"
+        return (
+            f"the module {module.name} fits several tensors: {', '.join(sorted(hit.tensor.label for hit in hits)[:4])}"
+        )
     if not found:
         return f"the base has no module {module.name}, though it has others of this adapter"
     return (

@@ -28,7 +28,8 @@ class ModuleSpec:
 
     `name` is its path in the adapter without PEFT's `base_model.model.`. `kind` says how its delta is stored:
     linear | embedding | conv | parameter (target_parameters) | saved (modules_to_save) | tokens (trainable tokens)
-    | bias | loha | lokr | ia3 (`in_features` or `out_features` is 0: the side that is not multiplied). `rank` 0 and `alpha`, `scaling` 0.0 where they don't apply (saved, tokens, bias).
+    | bias | loha | lokr | ia3. `rank` 0 and `alpha`, `scaling` 0.0 where they don't apply (saved, tokens, bias, ia3).
+    Of an IA3 vector's sides, `in_features` and `out_features`, the one that isn't multiplied is 0.
     `scaling` is the factor in front of B·A: alpha / rank, rsLoRA alpha / sqrt(rank).
     `tensors` maps a role (A, B, magnitude, bias_B, scale, full …) to the tensor's name in the file.
     `base_shape` is the shape of the base's tensor, as far as the adapter tells (linear: out, in). `experts` is how
