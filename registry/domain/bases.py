@@ -26,7 +26,6 @@ _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_emb
 TRANSPOSED = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"})
 _PACKED = frozenset({"U8", "I8", "I32"})  # quantised weights: their shape isn't the matrix's
 _MAX_SIBLINGS = 4
-_STACKED = dict.fromkeys(("gate_proj", "up_proj"), "gate_up_proj")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +182,8 @@ def _place(module: ModuleSpec, index: BaseIndex, base: str) -> ModuleSpec:
 
 def _why_not(module: ModuleSpec, found: list[BaseTensor], hits: list[_Hit]) -> str:
     if len(hits) > 1:
-        return (
-            f"the module {module.name} fits several tensors: {', '.join(sorted(hit.tensor.label for hit in hits)[:4])}"
-        )
+        labels = ", ".join(sorted(hit.tensor.label for hit in hits)[:4])
+        return f"the module {module.name} fits several tensors: {labels}"
     if not found:
         return f"the base has no module {module.name}, though it has others of this adapter"
     return (
@@ -244,7 +242,7 @@ def _fused_expert(module: ModuleSpec, index: BaseIndex) -> list[BaseTensor]:
     number, _, projection = rest.partition(".")
     if not numbered or not number.isdecimal():
         return []
-    for name in (projection, _STACKED.get(projection, projection)):
+    for name in (projection, {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}.get(projection, projection)):
         for parameter in (f"{holder}.experts.{name}", f"{holder}.experts.{name}.weight"):
             found = [t for t in index.names.find(parameter) if len(t.shape) == 3 and int(number) < t.shape[0]]
             if found:
