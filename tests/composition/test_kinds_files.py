@@ -172,6 +172,22 @@ def test_a_product_of_more_ranks_than_its_matrix_has_is_stored_at_the_matrix_ran
     assert torch.allclose(module.delta.dense(), (a1 @ b1) * (a2 @ b2), rtol=1e-6, atol=1e-6)
 
 
+def test_fluxs_fused_layers_meet_those_that_diffusers_keeps_apart(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    down, up = torch.randn(2, 8, generator=generator), torch.randn(24, 2, generator=generator)
+    fused = {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": down}
+    save_file(fused | {"lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight": up}, tmp_path / "bfl.safetensors")
+    name = "transformer.transformer_blocks.0.attn.to_k"
+    a, b = torch.randn(3, 8, generator=generator), torch.randn(8, 3, generator=generator)
+    save_file({f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}, tmp_path / "apart.safetensors")
+    inputs = by_digest(bfl=loaded(tmp_path / "bfl.safetensors"), apart=loaded(tmp_path / "apart.safetensors"))
+    result = {module.name: module.delta for module in compose(pin("t/bfl - t/apart"), inputs, device="cpu").modules}
+    wanted = (up.double() @ down.double()).chunk(3)
+    assert sorted(result) == [f"transformer.transformer_blocks.0.attn.to_{part}" for part in "kqv"]
+    assert torch.allclose(result[name].dense(), wanted[1] - b.double() @ a.double(), atol=1e-6)
+    assert torch.allclose(result[name.replace("to_k", "to_v")].dense(), wanted[2], atol=1e-6)
+
+
 def test_a_truncation_and_a_method_see_the_true_delta(inputs: dict[str, LoadedAdapter]) -> None:
     for text in ("truncate(t/loha + t/lokr, rank=2)", "ties(t/lora, t/loha, rank=2)"):
         plain = {
