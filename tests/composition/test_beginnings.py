@@ -95,6 +95,15 @@ def test_the_delta_is_what_peft_converts_it_to(
     assert_close(deltas(tmp_path / "out"), weighted(folders, weights), 1e-5)
 
 
+@pytest.fixture(scope="module")
+def candidates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedAdapter]:
+    root = tmp_path_factory.mktemp("pissa")
+    folders = write(root, init_lora_weights="pissa")
+    folders["plain"] = save_trained(root / "plain", 3, **CONFIG)
+    folders["other"] = save_trained(root / "other", 3, **{**CONFIG, "r": 3})
+    return by_digest(**{name: loaded(folder) for name, folder in folders.items()})
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -106,14 +115,9 @@ def test_the_delta_is_what_peft_converts_it_to(
         ("given_init(t/trained, 2*t/begun)", "without weights or methods"),
     ],
 )
-def test_what_cannot_be_a_beginning_is_refused(tmp_path: Path, text: str, match: str) -> None:
-    folders = write(tmp_path, init_lora_weights="pissa")
-    save_trained(tmp_path / "plain", 3, **CONFIG)
-    save_trained(tmp_path / "other", 3, **{**CONFIG, "r": 3})
-    names = ("plain", "other")
-    inputs = by_digest(**{name: loaded(path) for name, path in (folders | {n: tmp_path / n for n in names}).items()})
+def test_what_cannot_be_a_beginning_is_refused(candidates: dict[str, LoadedAdapter], text: str, match: str) -> None:
     with pytest.raises(UnsupportedAdapter, match=match):
-        compose(pin(text), inputs, device="cpu")
+        compose(pin(text), candidates, device="cpu")
 
 
 def test_without_its_beginning_the_adapter_is_refused_before_it_is_read(tmp_path: Path) -> None:
