@@ -20,6 +20,7 @@ from registry.domain.method import Method, Parameter
 from registry.domain.methods import METHODS
 from registry.domain.recipe import DTYPES, Recipe
 from registry.domain.reference import AdapterName
+from registry.domain.replacements import Replacements
 
 if TYPE_CHECKING:
     from composition.jobs import BlendResult
@@ -66,7 +67,14 @@ def _check_device(_context: click.Context, _parameter: click.Parameter, device: 
 @click.option(
     "--base",
     type=click.Path(exists=True, path_type=Path),
-    help="The base's safetensors, hashed and compared; adapters with DoRA need them.",
+    help="The base's safetensors, hashed and compared; DoRA and --modules-to-save difference need them.",
+)
+@click.option(
+    "--modules-to-save",
+    "replacements",
+    metavar="average|difference|from=NAME",
+    help="What becomes of modules and biases that inputs replace: their average, the base plus the weighted "
+    "differences from it (needs --base), or those of one input.",
 )
 @click.option("--alias", "aliases", multiple=True, help="Point this alias at the result; may be repeated.")
 @click.option("--message", default="", help="What this version is; the expression by default.")
@@ -94,6 +102,7 @@ def blend(
     into: AdapterName | None,
     rank: int | None,
     dtype: str | None,
+    replacements: str | None,
     device: str,
     aliases: tuple[str, ...],
     report: str,
@@ -105,6 +114,7 @@ def blend(
     base model. What the same recipe gave before is found again instead of computed.
     """
     recipe = _recipe(text, recipe_file, rank=rank, dtype=dtype)
+    recipe = recipe.with_replacements(Replacements.parse(replacements)) if replacements else recipe
     if into is None:
         raise WrongUsage("--into team/name is missing: the adapter that gets the result")
     with opened() as registry, out.progress() as progress:
@@ -156,6 +166,8 @@ def _describe(result: "BlendResult", dry_run: bool) -> None:
         rows += [("version", f"{version.reference}{_how_known(result)}"), ("digest", f"sha256:{version.digest}")]
         rows += [("base", base_text(version.base)), ("adapter", shape_text(version.summary))]
     rows += [("made of", expression.format(result.recipe)), ("recipe", f"sha256:{result.recipe.digest}")]
+    if result.recipe.replacements:
+        rows.append(("replaced", f"modules and biases: {result.recipe.replacements}"))
     facts([*rows, *(report_facts(report) if report else ())])
     if report:
         report_table(report)

@@ -69,7 +69,7 @@ def merge(
     stored = read_base(base)
     check_format(stored.format, base)
     fingerprint = check_base(versions, base, progress)
-    composition = compose(pinned, inputs.load(versions, progress), device=device, progress=progress)
+    composition = compose(pinned, inputs.load(versions, progress, recipe=pinned), device=device, progress=progress)
     places = place_composition(composition, stored, name=str(base))
     origin = {
         "expression": format(pinned),
@@ -94,6 +94,13 @@ def place_composition(composition: Composition, stored: StoredBase, *, name: str
 
     Raises UnsupportedAdapter for what is more than a linear layer's delta, and what `place_modules` raises.
     """
+    if composition.scales:
+        raise UnsupportedAdapter(f"the module {composition.scales[0].name}", "IA3", "it is no delta of a weight alone")
+    for tensor in composition.replaced:
+        kind = "a trained bias" if tensor.is_bias else "modules_to_save"
+        raise UnsupportedAdapter(
+            f"the module {tensor.module}", kind, "only linear layers' deltas are merged into a base"
+        )
     for module in composition.modules:
         if module.form.kind != "linear" or module.bias is not None:
             kind = module.form.kind if module.bias is None else "lora_bias"

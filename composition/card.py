@@ -35,7 +35,7 @@ def _card(composition: Composition, *, name: AdapterName, asked: Recipe, pinned:
     lines = ["---"]
     if composition.base_name:
         lines.append(f"base_model: {json.dumps(composition.base_name)}")  # a JSON text is a YAML text
-    lines += ["library_name: peft", "tags: [lora, merge]", "---", "", f"# {name}", ""]
+    lines += [f"library_name: {composition.layout}", "tags: [lora, merge]", "---", "", f"# {name}", ""]
     lines += [
         "Composed of other adapters:",
         "",
@@ -46,10 +46,18 @@ def _card(composition: Composition, *, name: AdapterName, asked: Recipe, pinned:
         f"    {format(pinned)}",
         "",
     ]
+    lines += _replaced(composition, pinned)
     lines += ["| input | version | content |", "|---|---|---|"]
     lines += [f"| {parent.adapter} | v{parent.version} | sha256:{parent.digest[:12]} |" for parent in pinned.inputs]
     lines += ["", *_figures(composition.report), "", f"Recipe sha256:{pinned.digest}; see {COMPOSITION_NAME}.", ""]
     return "\n".join(lines)
+
+
+def _replaced(composition: Composition, pinned: Recipe) -> list[str]:
+    if not composition.replaced:
+        return []
+    names = ", ".join(f"{item.module}.{item.parameter}" for item in composition.replaced)
+    return [f"Replaced whole, by the rule {pinned.replacements}: {names}.", ""]
 
 
 def _figures(report: Report) -> list[str]:

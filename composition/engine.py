@@ -7,25 +7,30 @@ It reads and writes no files.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from composition.adapter import LoadedAdapter, LoadedModule
-from composition.agreement import agreed_forms, bias_of, check_biases, check_truncated
-from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
+from composition.adapter import LoadedAdapter, LoadedModule, Scale
+from composition.agreement import agreed_forms, agreed_layout, bias_of, check_biases, check_truncated
+from composition.beginnings import check_beginnings
+from composition.ia3 import compose_scales
+from composition.low_rank import LowRank, Truncation, balanced, difference, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
 from composition.methods.truncate import truncated
 from composition.parents import Parents
+from composition.replaced import ComposedTensor, compose_replacements
 from composition.report import ModuleReport, Report, together
-from composition.spelling import spellings
-from composition.terms import LINEAR, Form, padded
-from registry.domain.digest import json_digest
+from composition.spelling import speller, spellings
+from composition.terms import LINEAR, Form, adapted_kinds, padded
+from composition.tree import node_digest, outermost, truncates, weighted, weights_of
+from composition.whole import add, norm
 from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
-from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves, node_document
+from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves
+from registry.formats import peft
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
 
@@ -51,7 +56,10 @@ class ComposedModule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composition:
-    """A composed adapter, modules sorted by name, with what its configuration inherits from the inputs."""
+    """A composed adapter, modules sorted by name, with what its configuration inherits from the inputs.
+
+    `layout` is the format to write it in: PEFT's, or diffusers' as soon as an input says its modules' components.
+    """
 
     modules: tuple[ComposedModule, ...]
     report: Report
@@ -59,6 +67,9 @@ class Composition:
     base_revision: str | None
     task_type: str | None
     fan_in_fan_out: bool
+    layout: str = peft.NAME
+    replaced: tuple[ComposedTensor, ...] = ()
+    scales: tuple[Scale, ...] = ()
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -84,11 +95,22 @@ def compose(
     target = choose_device(device)
     root = canonical(recipe.root)
     used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
-    fan_in_fan_out = _agreed_layout(used.values())
+    fan_in_fan_out = _agreed_fan_in(used.values())
     check_truncated(root, used)
+    check_beginnings(root, used)
     names = spellings(used.values())
     forms = agreed_forms(used.values(), names)
     parents = Parents.of(root, every_entry=every_entry)
+    layout = agreed_layout(used.values(), {name: forms[key] for key, name in names.items()})
+    scales = compose_scales(root, used, spell=speller(used.values()), dtype=_DTYPES[recipe.dtype])
+    replaced = compose_replacements(
+        root,
+        recipe.replacements,
+        used,
+        spell=speller(used.values()),
+        adapted=adapted_kinds({name: forms[key] for key, name in names.items()}),
+        dtype=_DTYPES[recipe.dtype],
+    )
     modules: list[ComposedModule] = []
     reports: list[ModuleReport] = []
     for done, (key, name) in enumerate(names.items()):
@@ -97,7 +119,8 @@ def compose(
         reports.append(report)
         modules.append(module)
     progress("composing", len(names), len(names))
-    modules = _stored(modules)
+    modules = modules if scales else _stored(modules)
+    reports += [report for _, report in scales]
     summaries = [used[digest].summary for digest in sorted(used)]
     return Composition(
         modules=tuple(modules),
@@ -106,6 +129,9 @@ def compose(
         base_revision=_common({summary.base_revision for summary in summaries}),
         task_type=_common({summary.task_type for summary in summaries}),
         fan_in_fan_out=fan_in_fan_out,
+        layout=layout,
+        replaced=replaced,
+        scales=tuple(scale for scale, _ in scales),
     )
 
 
@@ -188,18 +214,18 @@ class _Module:
 
     def _truncated(self, root: Node, exact: LowRank) -> tuple[LowRank, float, float]:
         """The result, the norm before any truncation, and the norm of what truncations took away."""
-        if not _truncates(root):
-            return exact, exact.norm(), 0.0
-        if isinstance(root, Call) and root.method == "truncate" and not _truncates(root.children[0]):
+        if not truncates(root):
+            return exact, norm(exact), 0.0
+        if isinstance(root, Call) and root.method == "truncate" and not truncates(root.children[0]):
             result = truncated(exact, root.params)
             return result.delta, result.norm, result.error
         delta = self._evaluate(root, truncating=True)
         assert delta is not None
-        return delta, exact.norm(), (exact - delta).norm()
+        return delta, norm(exact), norm(add((exact, -delta)))
 
     def _fitted(self, root: Node) -> tuple[float, float]:
         """Norms of what the outermost methods made, and of what bringing that to a rank took away, together."""
-        found = [(weight, self.results[key]) for weight, key in _outermost(root) if key in self.results]
+        found = [(weight, self.results[key]) for weight, key in outermost(root) if key in self.results]
         lossy = [(weight, result) for weight, result in found if result.error]
         return (
             together(weight * result.norm for weight, result in lossy),
@@ -215,10 +241,11 @@ class _Module:
         children = [self._evaluate(child, truncating=truncating) for child in node.children]
         if node.method == "truncate":
             return _kept(children[0], node) if truncating else children[0]
-        weighted = zip(node.weights, children, strict=True)
-        terms = [child.scaled(weight) for weight, child in weighted if child is not None]
+        terms = [
+            child.scaled(weight) for weight, child in zip(weights_of(node), children, strict=True) if child is not None
+        ]
         self._check_shapes(terms)
-        return self._in_range(concatenate(terms).folded(), "float32") if terms else None
+        return self._in_range(add(terms).folded(), "float32") if terms else None
 
     def _in_range(self, delta: LowRank, dtype: str) -> LowRank:
         if not (is_finite(delta.A) and is_finite(delta.B)):
@@ -228,9 +255,9 @@ class _Module:
 
     def _merge(self, node: Call) -> LowRank | None:
         """What a method makes of its inputs, once: those are taken as the expression says, truncated where it does."""
-        key = _digest(node)
+        key = node_digest(node)
         if key not in self.results:
-            parts = [_weighted(child) for child in node.children]
+            parts = [weighted(child) for child in node.children]
             deltas = [self._evaluate(child, truncating=True) for _, child in parts]
             present = [delta for delta in deltas if delta is not None]
             if not present:
@@ -246,7 +273,7 @@ class _Module:
 
     def _stream(self, node: Node) -> int:
         """Names this module of what an input came from, wherever in the expression it stands."""
-        name = hashlib.sha256(f"{_digest(node)} {self.name}".encode()).digest()
+        name = hashlib.sha256(f"{node_digest(node)} {self.name}".encode()).digest()
         return int.from_bytes(name[:8], "big", signed=True)
 
     def _check_shapes(self, terms: list[LowRank]) -> None:
@@ -268,41 +295,11 @@ def _kept(child: LowRank | None, node: Call) -> LowRank | None:
     return None if child is None else truncated(child, node.params).delta
 
 
-def _truncates(node: Node) -> bool:
-    """Whether a truncation stands outside of all methods; what methods take is theirs."""
-    if isinstance(node, Leaf) or node.method in METHODS:
-        return False
-    return node.method == "truncate" or any(map(_truncates, node.children))
-
-
-def _weighted(node: Node) -> tuple[float, Node]:
-    """An input of a method as its weight and the rest: methods may vote without weights, and mask without them."""
-    if isinstance(node, Call) and node.method == "linear" and len(node.children) == 1:
-        return node.weights[0], node.children[0]
-    return 1.0, node
-
-
-def _outermost(node: Node, weight: float = 1.0) -> Iterator[tuple[float, str]]:
-    """The methods that no other method stands around, by digest, with the factors in front of them."""
-    if isinstance(node, Leaf):
-        return
-    if node.method in METHODS:
-        yield weight, _digest(node)
-        return
-    weights = node.weights if node.method == "linear" else (1.0,)
-    for factor, child in zip(weights, node.children, strict=True):
-        yield from _outermost(child, weight * factor)
-
-
-def _digest(node: Node) -> str:
-    return json_digest(node_document(node))
-
-
 def _common(values: set[str | None]) -> str | None:
     return values.pop() if len(values) == 1 else None
 
 
-def _agreed_layout(adapters: Collection[LoadedAdapter]) -> bool:
+def _agreed_fan_in(adapters: Collection[LoadedAdapter]) -> bool:
     transposed = sorted(adapter.subject for adapter in adapters if adapter.fan_in_fan_out)
     if transposed and len(transposed) < len(adapters):
         reason = "it is set in this input and not in all others"

@@ -5,13 +5,14 @@ call it: `torch.set_num_threads(1)` is both the fastest and what makes results i
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 from composition.adapter import LoadedAdapter, check_composable
 from composition.base_weights import BaseWeights
+from composition.beginnings import with_beginnings
 from composition.card import write_description
 from composition.engine import Composition, Progress, choose_device, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
@@ -23,7 +24,9 @@ from registry.domain.recipe import Recipe
 from registry.domain.records import Evidence, FileEntry, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.spec import AdapterSpec
+from registry.formats import peft
 from registry.formats.base_model import index_base
+from registry.formats.single_file import weights_file
 from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Origin, Submission
@@ -71,13 +74,14 @@ def blend(
     pinned = recipe.pin(inputs.resolve)
     versions = [inputs.version(parent) for parent in pinned.inputs]
     check_same_base(versions)
+    pinned = _with_base(pinned, versions)
     weights = _open_base(base, versions, progress) if base else None
     existing = registry.version_of_recipe(into, pinned.digest)
     if existing and not (force or dry_run):
         for alias in aliases:
             registry.promote(_pin(existing), alias, reason=message or None, across_bases=across_bases)
         return BlendResult(existing, False, pinned, None)
-    loaded = inputs.load(versions, progress, weights)
+    loaded = inputs.load(versions, progress, weights, recipe=pinned)
     composition = compose(pinned, loaded, device=device, every_entry=every_entry, progress=progress)
     if dry_run:
         return BlendResult(existing, False, pinned, composition.report)
@@ -130,32 +134,54 @@ class Inputs:
         return self._versions[parent]
 
     def load(
-        self, versions: Iterable[Version], progress: Progress, base: BaseWeights | None = None
+        self,
+        versions: Iterable[Version],
+        progress: Progress,
+        base: BaseWeights | None = None,
+        *,
+        recipe: Recipe | None = None,
     ) -> dict[str, LoadedAdapter]:
-        """Load each content once {digest: adapter}. Every kind is checked before the first byte is read."""
+        """Load each content once {digest: adapter}. Every kind is checked before the first byte is read.
+
+        Some kinds go only with the base, or where the pinned `recipe` says what becomes of them.
+        """
         contents = {version.digest: version for version in versions}
+        replacing = recipe is not None and recipe.replacements is not None
+        begun = with_beginnings(recipe.root) if recipe else frozenset[str]()
         specs: dict[str, AdapterSpec] = {}
         for digest, version in contents.items():
             specs[digest] = AdapterSpec(version.summary, self._registry.modules(version))
-            check_composable(version.reference, specs[digest], with_base=base is not None)
+            check_composable(
+                version.reference,
+                specs[digest],
+                with_base=base is not None,
+                replacing=replacing,
+                given_init=digest in begun,
+            )
         loaded: dict[str, LoadedAdapter] = {}
         for digest, version in contents.items():
             progress("loading", len(loaded), len(contents))
-            loaded[digest] = self._load(version, specs[digest], base)
+            file = _weights(version)
+            with self._registry.open_file(version, file.path) as stream:
+                loaded[digest] = load_adapter(
+                    stream,
+                    specs[digest],
+                    subject=version.reference,
+                    file=file,
+                    base=base,
+                    replacing=replacing,
+                    given_init=digest in begun,
+                )
         progress("loading", len(loaded), len(contents))
         return loaded
 
-    def _load(self, version: Version, spec: AdapterSpec, base: BaseWeights | None) -> LoadedAdapter:
-        file = _weights(version)
-        with self._registry.open_file(version, file.path) as stream:
-            return load_adapter(stream, spec, subject=version.reference, file=file, base=base)
-
 
 def _weights(version: Version) -> FileEntry:
-    for file in version.files:
-        if file.path == WEIGHTS_NAME:
-            return file
-    raise FileNotInVersion(version.reference, WEIGHTS_NAME)
+    files = {file.path: file for file in version.files}
+    path = WEIGHTS_NAME if version.summary.format == peft.NAME else weights_file(files)
+    if path not in files:
+        raise FileNotInVersion(version.reference, path or "*.safetensors")
+    return files[path]
 
 
 def compare_versions(
@@ -181,6 +207,20 @@ def check_same_base(versions: Iterable[Version]) -> None:
     for left, right in combinations(versions, 2):
         if not _agree(left, right):
             raise BaseConflict(left.reference, _base_label(left), right.reference, _base_label(right))
+
+
+def _with_base(pinned: Recipe, versions: Sequence[Version]) -> Recipe:
+    """The recipe with the base's fingerprint, if its result is a function of the base's weights.
+
+    Raises BaseConflict if the recipe says that it was made with another base.
+    """
+    for version in versions:
+        if pinned.base not in (None, version.base.fingerprint):
+            raise BaseConflict("the recipe", f"sha256:{pinned.base}", version.reference, _base_label(version))
+    differs = pinned.replacements is not None and pinned.replacements.rule == "difference"
+    if versions and (differs or any("dora" in version.summary.variants for version in versions)):
+        return pinned.with_base(versions[0].base.fingerprint)
+    return pinned.with_base(None)
 
 
 def _open_base(path: Path, versions: Iterable[Version], progress: Progress) -> BaseWeights:

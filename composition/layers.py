@@ -214,6 +214,17 @@ def with_scaling(layer: Layer, scaling: float) -> Layer:
     return replace(layer, B=rounded, scaling=scaling)
 
 
+def with_text_model(layer: Layer) -> Layer:
+    """The same layer; one of a CLIP text encoder under the name that every file and its readers know.
+
+    transformers 5 has no `text_model` in its CLIP any more.
+    """
+    component, _, path = layer.name.partition(".")
+    if not (component.startswith("text_encoder") and path.startswith("encoder.layers.")):
+        return layer
+    return replace(layer, name=f"{component}.text_model.{path}")
+
+
 def deduplicate(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     """The layers sorted by name. Raises InvalidAdapter where two have one name."""
     found: dict[str, Layer] = {}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from composition.low_rank import LowRank, Truncation, truncate, truncate_by
 from composition.methods.method import number, whole
+from composition.whole import matrix_of, truncate_matrix, truncate_matrix_by
 from registry.domain.method import Value
 
 
@@ -25,11 +26,16 @@ def truncated(delta: LowRank, params: Mapping[str, Value]) -> Truncation:
     """The best approximation by a rule. Parameters: rank, energy, error, sv_ratio, sv_cumulative, sv_fro."""
     rank = whole(params, "rank")
     rule = next((name for name in _RULES if name in params), None)
+    matrix = matrix_of(delta) if delta.rank == min(delta.shape) and delta.scaling == 1.0 else None
     if rule is None:
         assert rank is not None
-        return truncate(delta, rank)
+        return truncate(delta, rank) if matrix is None or delta.rank <= rank else truncate_matrix(matrix, rank)
     target = number(params, rule)
-    return truncate_by(delta, lambda values: min(_RULES[rule](values, target), rank or len(values)))
+
+    def choose(values: Tensor) -> int:
+        return min(_RULES[rule](values, target), rank or len(values))
+
+    return truncate_by(delta, choose) if matrix is None else truncate_matrix_by(matrix, choose)
 
 
 def _ratio(values: Tensor, ratio: float) -> int:

@@ -97,6 +97,16 @@ _TABLE = (
         exclusive=_SHARES,
     ),
     Method(
+        name="given_init",
+        revision=1,
+        arity=(2, 2),
+        parameters=(),
+        commutative=False,
+        written="given_init(A, A0)",
+        summary="What a PiSSA, OLoRA, CorDA or LoRA-GA adapter adds to the published base: A less A0, its beginning.",
+        source="PiSSA, arXiv 2404.02948, appendix C",
+    ),
+    Method(
         name="ties",
         revision=1,
         arity=(1, MAX_INPUTS),
