@@ -4,9 +4,9 @@ import click
 
 from cli.client import opened
 from cli.command import REFERENCE, command, name_argument, reference_argument
-from cli.documents import move_document
 from cli.facts import move_text
 from cli.output import Output, next_step, say
+from registry.domain.documents import move_document
 from registry.domain.records import AliasMove
 from registry.domain.reference import AdapterName, Reference
 

@@ -9,10 +9,10 @@ import click
 from cli.browse import evaluation_table
 from cli.client import opened
 from cli.command import ASSIGNMENT, Commands, command, reference_argument
-from cli.documents import evaluation_document, version_document
 from cli.facts import status_text
 from cli.output import Output, facts, heading, next_step, say, table
 from cli.text import count, human_size, short_digest
+from registry.domain.documents import evaluation_document, version_document
 from registry.domain.errors import DamageFound, WrongUsage
 from registry.domain.records import Status, Version
 from registry.domain.reference import Reference, Selector

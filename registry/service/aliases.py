@@ -15,6 +15,7 @@ from registry.domain.errors import (
 )
 from registry.domain.records import Alias, AliasMove, MoveKind, Status, Version, VersionBase
 from registry.domain.reference import AdapterName, Reference, Selector, check_alias
+from registry.domain.rights import Scope
 from registry.domain.texts import check_text
 from registry.service.core import UseCases
 from registry.service.lookup import find
@@ -53,6 +54,7 @@ def move_alias(
         "alias.moved",
         name,
         {"alias": move.alias, "seq": move.seq, "kind": kind.value, "before": move.before, "after": move.after},
+        actor=mover.actor,
     )
     return move
 
@@ -115,6 +117,7 @@ class Aliases(UseCases):
         """Point an alias at the version behind a reference; see `promote` for what is refused."""
         mover = Mover(self.actor, self.clock(), reason, expected)
         with self.database.writing() as catalog:
+            self.require(catalog, reference.adapter, Scope.PROMOTE)
             version = find(catalog, reference).version
             return promote(catalog, version, alias, mover=mover, across_bases=across_bases)
 
@@ -133,6 +136,7 @@ class Aliases(UseCases):
         """
         mover = Mover(self.actor, self.clock(), reason, expected)
         with self.database.writing() as catalog:
+            self.require(catalog, name, Scope.PROMOTE)
             self._existing(catalog, name, alias)
             wanted = find(catalog, to).version.number if to else None
 
@@ -148,12 +152,14 @@ class Aliases(UseCases):
         """Delete an alias; its counter and history stay. Raises AliasNotFound, StaleSequence."""
         mover = Mover(self.actor, self.clock(), reason, expected)
         with self.database.writing() as catalog:
+            self.require(catalog, name, Scope.PROMOTE)
             self._existing(catalog, name, alias)
             return move_alias(catalog, name, alias, mover=mover, plan=lambda *_: (MoveKind.DELETE, None, []))
 
     def history(self, name: AdapterName, alias: str | None = None, *, limit: int = 100) -> list[AliasMove]:
         """An alias's moves (or all of an adapter's), newest first. Raises AdapterNotFound, AliasNotFound."""
         with self.database.reading() as catalog:
+            self.require(catalog, name)
             if catalog.adapters.find(name) is None:
                 raise AdapterNotFound(str(name))
             moves = catalog.aliases.history(name, alias, limit=limit)

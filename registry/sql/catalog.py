@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from registry.sql.events import Events
     from registry.sql.lineage import Lineages
     from registry.sql.search import Search
+    from registry.sql.teams import Teams
+    from registry.sql.tokens import Tokens
     from registry.sql.versions import Versions
 
 
@@ -80,6 +82,18 @@ class Catalog:
         from registry.sql.events import Events  # lazy: start-up time
 
         return Events(self._connection)
+
+    @cached_property
+    def teams(self) -> "Teams":
+        from registry.sql.teams import Teams  # lazy: start-up time
+
+        return Teams(self._connection)
+
+    @cached_property
+    def tokens(self) -> "Tokens":
+        from registry.sql.tokens import Tokens  # lazy: start-up time
+
+        return Tokens(self._connection)
 
     @cached_property
     def search(self) -> "Search":

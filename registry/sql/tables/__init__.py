@@ -1,6 +1,7 @@
 """The tables, as typed declarative mappings; one module a noun, so that a look-up builds only what it reads.
 
-    namespaces ─┬─ memberships ── principals
+    namespaces ─┬─ memberships ── principals ── tokens
+                ├─ uploads
                 ├─ blob_possessions ── blobs ──┐
                 └─ adapters ─┬─ commits ── commit_files
                              ├─ versions ─┬─ version_modules, version_targets, version_words
@@ -10,7 +11,7 @@
                              │            └─ version_metrics
                              ├─ recipes
                              └─ aliases ── alias_stack, alias_moves
-    events, event_counter
+    events, event_counter, answered_requests
 
 Statements are built on the tables of these classes (`table`), not on an ORM session: configuring the mappers costs
 more than a look-up. Nothing here runs a statement.

@@ -13,6 +13,7 @@ from registry.sql.tables import (
     lineage,
     names,
     principals,
+    uploads,
     version_parts,
     versions,
 )
@@ -31,6 +32,7 @@ NOUNS = (
     lineage,
     evaluations,
     events,
+    uploads,
 )
 
 
