@@ -5,12 +5,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.quality.arms import NAMES, Arm, Ours, Theirs
-from benchmarks.quality.paired import accuracies, difference
+from benchmarks.quality.arms import NAMES, TASKS, Arm, Ours, Theirs
+from benchmarks.quality.paired import Outcome, accuracies, difference
 from benchmarks.quality.rows import THREE, TWO, Blend, Options, Row
-from benchmarks.quality.scoring import Outcome, Pool
+from benchmarks.quality.scoring import Pool
 
-TASKS: Mapping[str, str] = {"s": "sentiment", "w": "wordnet", "g": "genre"}
 WEIGHTS = (1.0, 0.8, 0.6)
 STEPS = tuple(step / 10 for step in range(11))
 SUBTRACTIONS: tuple[tuple[str, Theirs | None], ...] = (

@@ -5,7 +5,21 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.quality.scoring import Outcome
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one arm: {task: hits}, each hit 0 or 1; and the share of the merge's energy that its rank holds."""
+
+    hits: Mapping[str, tuple[int, ...]]
+    kept: float | None
+
+    def accuracy(self, task: str) -> float:
+        return sum(self.hits[task]) / len(self.hits[task])
+
+    @property
+    def mean(self) -> float:
+        """The mean of the tasks' accuracies."""
+        return sum(map(self.accuracy, self.hits)) / len(self.hits)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def _interpolation(document: Mapping[str, Any]) -> Figure:
 def _differences(document: Mapping[str, Any]) -> Figure:
     """Ours minus PEFT's, in points, with one paired standard error."""
     rows = [
-        (f"{blend}: {row['method']} / {row['peft']['kind']}, rank {row['rank'] or 'sum'}", row["peft"])
+        (f"{blend}: {_label(row)}", row["peft"])
         for blend in ("two", "three")
         for row in document[blend]["rows"]
         if "peft" in row
@@ -60,3 +60,8 @@ def _differences(document: Mapping[str, Any]) -> Figure:
     axes.set(xlabel="ours minus PEFT's, points of mean test accuracy, ± one paired standard error")
     axes.grid(axis="x", alpha=0.25)
     return figure
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    at = f" at rank {row['rank']}" if row["rank"] else ""
+    return f"{row['method']} - {row['peft']['kind']}{at}"

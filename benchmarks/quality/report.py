@@ -42,8 +42,9 @@ def tables(document: Document) -> str:
 
 
 def _machine(document: Document) -> str:
-    machine = ", ".join(f"{key} {value}" for key, value in document["machine"].items())
-    return f"Measured in {document['minutes']:.0f} minutes on: {machine}."
+    facts = {**document["machine"], **document["versions"]}
+    listed = ", ".join(f"{key} {value}" for key, value in facts.items())
+    return f"Measured in {document['minutes']:.0f} minutes, scored in {document['precision']}: {listed}."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -67,8 +68,7 @@ def _points(found: Mapping[str, Any]) -> str:
     """A difference in points, with its standard error."""
     if not found["standard_error"]:
         return "0"
-    mark = " **worse**" if found["is_worse"] else ""
-    return f"{100 * found['difference']:+.2f} ± {100 * found['standard_error']:.2f}{mark}"
+    return f"{100 * found['difference']:+.2f} ± {100 * found['standard_error']:.2f}"
 
 
 def _single(document: Document) -> str:
@@ -92,7 +92,10 @@ def _row(row: Mapping[str, Any]) -> list[str]:
     kept = "" if row["kept"] is None else f"{100 * row['kept']:.1f} %"
     ours = [f"`{expression}`", *_scores(row["accuracy"]), _mean(row["accuracy"]), kept, _points(row["against_sum"])]
     peft = row.get("peft")
-    return ours + ([f"`{peft['kind']}`", _mean(peft["accuracy"]), _points(peft)] if peft else ["", "", ""])
+    if not peft:
+        return [*ours, "", "", ""]
+    mark = " **worse**" if peft["is_worse"] else ""
+    return [*ours, f"`{peft['kind']}`", _mean(peft["accuracy"]), _points(peft) + mark]
 
 
 def _subtraction(document: Document) -> str:

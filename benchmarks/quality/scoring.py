@@ -7,7 +7,7 @@ disk by the digest of the deltas: what was scored once, is never again, and anot
 import json
 import multiprocessing
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,27 +15,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.quality.arms import Arm, Deltas, Workbench
+from benchmarks.quality.arms import Arm
+from benchmarks.quality.paired import Outcome
+from benchmarks.quality.workbench import Deltas, Workbench
 from examples.score import Scorer
 
 CACHE = Path("build/quality")
 LIMITS = {"dev": 200, "test": 400}  # examples of a task
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Of one arm: {task: hits}, each hit 0 or 1; and the share of the merge's energy that its rank holds."""
-
-    hits: Mapping[str, tuple[int, ...]]
-    kept: float | None
-
-    def accuracy(self, task: str) -> float:
-        return sum(self.hits[task]) / len(self.hits[task])
-
-    @property
-    def mean(self) -> float:
-        """The mean of the tasks' accuracies."""
-        return sum(map(self.accuracy, self.hits)) / len(self.hits)
 
 
 @dataclass(frozen=True)
@@ -46,10 +32,14 @@ class Job:
 
 
 class Judge:
-    """Merges and scores. One thread: several judges work side by side, one a core."""
+    """Merges and scores. One thread: several judges work side by side, one a core.
 
-    def __init__(self) -> None:
+    `precision` is what the model computes in; merges are computed in float32 in any case.
+    """
+
+    def __init__(self, precision: str) -> None:
         torch.set_num_threads(1)
+        self._precision = precision
         self._scorers: dict[str, Scorer] = {}
         self._workbench: Workbench | None = None
 
@@ -58,18 +48,20 @@ class Judge:
         if self._workbench is None:
             self._workbench = Workbench(scorer)
         merged = self._workbench.merge(job.arm)
-        place = CACHE / f"{_digest(merged.deltas)}-{job.split}.json"
+        place = CACHE / f"{_digest(merged.deltas)}-{job.split}-{self._precision}.json"
         known = json.loads(place.read_text()) if place.exists() else {}
         if missing := [task for task in job.tasks if task not in known]:
-            tasks = {name: scorer.task(name) for name in missing}  # their heads are the base's
-            with _changed(scorer.base, merged.deltas) as model:
-                known |= {
-                    name: "".join(map(str, scorer.hits(model, task).int().tolist())) for name, task in tasks.items()
-                }
+            known |= self._hits(scorer, merged.deltas, missing)
             fresh = place.with_suffix(f".{multiprocessing.current_process().pid}")
             fresh.write_text(json.dumps(known))
             fresh.replace(place)
         return Outcome({task: tuple(map(int, known[task])) for task in job.tasks}, merged.kept)
+
+    def _hits(self, scorer: Scorer, deltas: Deltas, names: Sequence[str]) -> dict[str, str]:
+        tasks = {name: scorer.task(name) for name in names}  # their heads are the base's, in float32
+        lower = torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision == "bfloat16")
+        with _changed(scorer.base, deltas) as model, lower:
+            return {name: "".join(map(str, scorer.hits(model, task).int().tolist())) for name, task in tasks.items()}
 
     def _scorer(self, split: str) -> Scorer:
         if split not in self._scorers:
@@ -79,7 +71,7 @@ class Judge:
 
 @contextmanager
 def _changed(model: torch.nn.Module, deltas: Deltas) -> Iterator[torch.nn.Module]:
-    weights = {name: model.get_submodule(name).weight for name in deltas}
+    weights = {name: model.get_parameter(f"{name}.weight") for name in deltas}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     try:
         for name, weight in weights.items():
@@ -102,9 +94,9 @@ def _digest(deltas: Deltas) -> str:
 _judge: Judge | None = None
 
 
-def _begin() -> None:
+def _begin(precision: str) -> None:
     global _judge
-    _judge = Judge()
+    _judge = Judge(precision)
 
 
 def _work(job: Job) -> Outcome:
@@ -115,9 +107,9 @@ def _work(job: Job) -> Outcome:
 class Pool:
     """Judges in processes of their own."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, precision: str) -> None:
         CACHE.mkdir(parents=True, exist_ok=True)
-        self._pool = multiprocessing.get_context("spawn").Pool(workers, _begin)
+        self._pool = multiprocessing.get_context("spawn").Pool(workers, _begin, (precision,))
 
     def close(self) -> None:
         self._pool.terminate()
