@@ -69,9 +69,11 @@ def run_cp(folder: Path) -> None:
 
 
 def run_merge(folder: Path) -> None:
-    from composition.base_merge import Plan, merge_shards
+    from composition.base_merge import merge_shards
+    from composition.changes import changes_of
     from composition.low_rank import LowRank
-    from composition.placement import additions, place_modules
+    from composition.merge_plan import Plan
+    from composition.placement import place_modules, product
     from composition.shards import OpenFiles, headers_index, shards_of
     from composition.weights import open_weights, read_factors
     from registry.formats.base_files import read_base
@@ -86,9 +88,8 @@ def run_merge(folder: Path) -> None:
             factors = read_factors(files, weights, module)
             deltas[module.name] = LowRank(factors.right, factors.left, factors.scaling)
     plan = Plan(folder / "base", folder / "out", shards_of(stored, folder / "base"), {})
-    changes = additions(places, deltas)
-    norms = {name: delta.norm() for name, delta in deltas.items()}
-    merge_shards(plan, changes, norms=norms, workers=os.cpu_count() or 1, progress=lambda *_: None)
+    changes = changes_of(product(places[name][0], delta) for name, delta in deltas.items())
+    merge_shards(plan, changes, workers=os.cpu_count() or 1, progress=lambda *_: None)
 
 
 def run_index(folder: Path) -> None:
