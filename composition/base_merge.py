@@ -28,7 +28,7 @@ from composition.merge_folder import (
 )
 from composition.merge_plan import Merged, MergedShard, Plan, Progress, check_output
 from composition.output_file import OutputFile
-from composition.shards import CHUNK, DTYPES, OpenFiles, Shard, block_rows, label, row_width
+from composition.shards import CHUNK, DTYPES, OpenFiles, Shard, block_rows, label
 from registry.domain.errors import InvalidAdapter, Refused
 from registry.formats.base_files import StoredTensor
 
@@ -141,8 +141,8 @@ class _ShardWriter:
 
     def _change(self, tensor: StoredTensor, change: Change) -> bool:
         """Write a tensor up to its last change; returns whether that changed anything."""
-        row = row_width(tensor) * DTYPES[tensor.dtype].itemsize
-        kernel = _Kernel(change, row_width(tensor))
+        row = change.width * DTYPES[tensor.dtype].itemsize
+        kernel = _Kernel(change)
         for run in change.runs:
             self._copy_until(tensor.start + run.start * row)
             largest = max(kernel.step, CHUNK // row // kernel.step * kernel.step)
@@ -157,11 +157,11 @@ class _ShardWriter:
 class _Kernel:
     """Adds a change's terms to rows of its tensor, block by block, in one buffer."""
 
-    def __init__(self, change: Change, width: int) -> None:
-        self.step = block_rows(width)
+    def __init__(self, change: Change) -> None:
+        self.step = block_rows(change.width)
         self.changed = False
         self._change = change
-        self._work = torch.empty(self.step, width, dtype=change.dtype)
+        self._work = torch.empty(self.step, change.width, dtype=change.dtype)
 
     def apply(self, rows: Tensor, run: Run, start: int) -> None:
         """Change rows in place; the first of them is the run's row `start`, which is a block's first."""

@@ -101,10 +101,12 @@ class Run:
 class Change:
     """All that happens to a tensor. `module` is what errors call it; runs are sorted and don't overlap.
 
-    `dtype` is what is summed in. `may_overflow` where the result has to be looked at.
+    The tensor is a matrix of rows of `width`. `dtype` is what is summed in. `may_overflow` where the result has to be
+    looked at.
     """
 
     module: str
+    width: int
     runs: tuple[Run, ...]
     dtype: torch.dtype
     may_overflow: bool
@@ -112,10 +114,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contribution:
-    """One term of one tensor. `label` is the tensor's."""
+    """One term of one tensor. `label` is the tensor's; the rows are of `width`."""
 
     label: str
     module: str
+    width: int
     start: int
     stop: int
     term: Term
@@ -134,8 +137,9 @@ def _change(found: Mapping[tuple[int, int], list[Contribution]]) -> Change:
     terms = [term for run in runs for term in run.terms]
     exact = any(isinstance(term, Rescaled) for term in terms)
     safe = sum(term.bound for term in terms) < _SAFE
-    module = next(iter(found.values()))[0].module
-    return Change(module, tuple(runs), torch.float64 if exact else torch.float32, may_overflow=not safe)
+    first = next(iter(found.values()))[0]
+    dtype = torch.float64 if exact else torch.float32
+    return Change(first.module, first.width, tuple(runs), dtype, may_overflow=not safe)
 
 
 def _largest(values: Tensor) -> float:

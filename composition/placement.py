@@ -34,9 +34,10 @@ class Place:
 
     def contribution(self, term: Term, form: Form = LINEAR) -> Contribution:
         """A term as a change of this tensor: of all its rows, or of those of one expert."""
-        rows = (prod(self.tensor.shape[:-1]) if form.kind == "parameter" else row_count(self.tensor)) // form.experts
+        width = self.tensor.shape[-1] if form.kind == "parameter" else row_width(self.tensor)
+        rows = prod(self.tensor.shape) // width // form.experts
         start = form.expert * rows
-        return Contribution(label(self.tensor), self.module, start, start + rows, term)
+        return Contribution(label(self.tensor), self.module, width, start, start + rows, term)
 
 
 def linear_spec(name: str, shape: tuple[int, int], *, transposed: bool, rank: int = 1) -> ModuleSpec:
