@@ -6,7 +6,7 @@ continuing after a kill. This room knows no registry and no names of adapters; s
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -14,7 +14,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from composition.changes import Change, Run
+from composition.changes import Addend, Change
 from composition.merge_folder import (
     check_space,
     companions,
@@ -145,11 +145,12 @@ class _ShardWriter:
         kernel = _Kernel(change)
         for run in change.runs:
             self._copy_until(tensor.start + run.start * row)
+            addends = [term.prepared(change.dtype) for term in run.terms]
             largest = max(kernel.step, CHUNK // row // kernel.step * kernel.step)
             for start in range(0, run.stop - run.start, largest):
                 count = min(largest, run.stop - run.start - start)
                 piece = self._read(count * row)
-                kernel.apply(torch.frombuffer(piece, dtype=DTYPES[tensor.dtype]).view(count, -1), run, start)
+                kernel.apply(torch.frombuffer(piece, dtype=DTYPES[tensor.dtype]).view(count, -1), addends, start)
                 self._out.put(piece)
         return kernel.changed
 
@@ -163,12 +164,12 @@ class _Kernel:
         self._change = change
         self._work = torch.empty(self.step, change.width, dtype=change.dtype)
 
-    def apply(self, rows: Tensor, run: Run, start: int) -> None:
-        """Change rows in place; the first of them is the run's row `start`, which is a block's first."""
+    def apply(self, rows: Tensor, addends: Sequence[Addend], start: int) -> None:
+        """Change rows in place; the first of them is row `start` of a run, and of a block."""
         for block in torch.split(rows, self.step):
             total = self._work[: len(block)].copy_(block)
-            for term in run.terms:
-                term.add(total, block, slice(start, start + len(block)))
+            for addend in addends:
+                addend.add(total, block, slice(start, start + len(block)))
             start += len(block)
             if not self.changed:
                 before = block.clone()

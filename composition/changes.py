@@ -18,42 +18,55 @@ from composition.low_rank import LowRank
 _SAFE = 1e30  # what is added to a finite float32 or bfloat16 of a model without leaving their range
 
 
-class Term(Protocol):
-    """Something that is added to a run of rows; `rows` counts from its beginning."""
-
-    @property
-    def bound(self) -> float:
-        """No element that it adds is larger than this; infinity where that isn't known."""
+class Addend(Protocol):
+    """Something that can be added to any block of a run's rows; `rows` counts from the run's beginning."""
 
     def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
         """Add its `rows` to `total`, in place. `stored`: the base's values of these rows."""
 
 
+class Term(Protocol):
+    """Something that is added to a run of rows. It holds no more than it was made of until it is `prepared`."""
+
+    @property
+    def bound(self) -> float:
+        """No element that it adds is larger than this; infinity where that isn't known."""
+
+    def prepared(self, dtype: torch.dtype) -> Addend:
+        """What adds it to sums of a dtype."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Product:
-    """Adds `left @ right`. left: (rows, rank); right: (rank, width), both float32."""
+class Factors:
+    """Adds `left @ right`. left: (rows, rank); right: (rank, width), both of the sum's dtype."""
 
     left: Tensor
     right: Tensor
 
-    @classmethod
-    def of(cls, delta: LowRank, *, transposed: bool) -> "Product":
-        """Of a delta (out, in); `transposed` for a base that stores (in, out)."""
-        folded = delta.folded()
-        left, right = (folded.A.T, folded.B.T) if transposed else (folded.B, folded.A)
-        return cls(left.float().contiguous(), right.float().contiguous())
+    def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
+        total.addmm_(self.left[rows], self.right)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """Adds a delta (out, in); `transposed` to a base that stores (in, out). Its factors are float32."""
+
+    delta: LowRank
+    transposed: bool
 
     @property
     def bound(self) -> float:
-        return self.left.shape[1] * _largest(self.left) * _largest(self.right)
+        return abs(self.delta.scaling) * self.delta.rank * _largest(self.delta.A) * _largest(self.delta.B)
 
-    def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
-        total.addmm_(self.left[rows].to(total.dtype), self.right.to(total.dtype))
+    def prepared(self, dtype: torch.dtype) -> Factors:
+        folded = self.delta.folded()
+        left, right = (folded.A.T, folded.B.T) if self.transposed else (folded.B, folded.A)
+        return Factors(left.float().to(dtype).contiguous(), right.float().to(dtype).contiguous())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offset:
-    """Adds a vector, of one value a row: lora_bias. values: (rows, 1)."""
+    """Adds a vector, of one value a row: lora_bias. values: (rows, 1), float32."""
 
     values: Tensor
 
@@ -61,13 +74,16 @@ class Offset:
     def bound(self) -> float:
         return _largest(self.values)
 
+    def prepared(self, dtype: torch.dtype) -> "Offset":
+        return Offset(self.values.to(dtype))
+
     def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
-        total.add_(self.values[rows].to(total.dtype))
+        total.add_(self.values[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rescaled:
-    """Adds `weight` times DoRA's delta, `factors * (W + D) - W` with D = left @ right. Works in float64.
+    """Adds `weight` times DoRA's delta, `factors * (W + D) - W` with D the direction. Works in float64.
 
     factors: (rows, 1), or (1, width) for a base that stores (in, out): m / |W + D|, of the whole tensor.
     """
@@ -79,6 +95,16 @@ class Rescaled:
     @property
     def bound(self) -> float:
         return math.inf
+
+    def prepared(self, dtype: torch.dtype) -> "_RescaledRows":
+        return _RescaledRows(self.direction.prepared(torch.float64), self.factors, self.weight)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _RescaledRows:
+    direction: Factors
+    factors: Tensor
+    weight: float
 
     def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
         base = stored.double()

@@ -15,7 +15,7 @@ from composition.adapter import LoadedAdapter, LoadedModule
 from composition.changes import Change, Contribution, Product, Rescaled, changes_of
 from composition.engine import Progress, compose
 from composition.low_rank import is_finite
-from composition.placement import Place, delta_spec, offset, place_modules, product
+from composition.placement import HEADS, Place, delta_spec, offset, place_modules, product
 from composition.shards import OpenFiles, headers_index, label, row_blocks, row_count, row_width
 from composition.terms import Form, stack_of
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
@@ -25,7 +25,6 @@ from registry.formats.json_document import parse_object
 
 # Architectures with a head that is the embeddings' matrix if the checkpoint has none of its own.
 _WITH_HEAD = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForMaskedLM")
-_HEADS = frozenset({"lm_head", "embed_out", "output"})
 _EMBEDDINGS = frozenset({"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"})
 
 Placed = Mapping[str, list[Place]]
@@ -138,7 +137,7 @@ def _refuse_tied(place: Place, target: Target) -> None:
     config = parse_object(path.read_bytes(), path=str(path)) if path.is_file() else {}
     architectures = config.get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
-    own = any(_HEADS & set(tensor.name.split(".")) for tensor in target.stored.tensors)
+    own = any(HEADS.intersection(tensor.name.split(".")[-2:-1]) for tensor in target.stored.tensors)
     if any(name.endswith(_WITH_HEAD) for name in names) and (not own or config.get("tie_word_embeddings") is True):
         reason = f"the head of {names[0]} is tied to it, and would change with {place.module}"
         raise UnsupportedAdapter(target.name, f"the tensor {label(place.tensor)}", reason)
@@ -147,8 +146,7 @@ def _refuse_tied(place: Place, target: Target) -> None:
 def _rescaled(module: LoadedModule, place: Place, files: OpenFiles, *, weight: float) -> Rescaled:
     """DoRA of a module: its factors m / |W + D|, of the whole tensor. Raises InvalidAdapter where a row is zero."""
     assert module.decomposed is not None
-    narrow = Product.of(module.delta, transposed=place.transposed)
-    direction = Product(narrow.left.double(), narrow.right.double())
+    direction = Product(module.delta, place.transposed)
     squares = _squares(place, direction, files)
     factors = module.decomposed.magnitude.double() / squares.sqrt()
     if not is_finite(factors):
@@ -160,11 +158,12 @@ def _squares(place: Place, direction: Product, files: OpenFiles) -> Tensor:
     """|W + D|² of each output of a layer, over blocks of rows in their order."""
     tensor = place.tensor
     rows, width = row_count(tensor), row_width(tensor)
+    addend = direction.prepared(torch.float64)
     total = torch.zeros(width if place.transposed else rows, dtype=torch.float64)
     for start, stop in row_blocks(rows, width):
         stored = files.rows(tensor, start, stop)
         moved = stored.double()
-        direction.add(moved, stored, slice(start, stop))
+        addend.add(moved, stored, slice(start, stop))
         if place.transposed:
             total += moved.square_().sum(0)
         else:

@@ -19,7 +19,7 @@ from registry.domain.errors import UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
 from registry.formats.base_files import StoredBase, StoredTensor
 
-_TIED_HEADS = frozenset({"lm_head", "embed_out", "output"})
+HEADS = frozenset({"lm_head", "embed_out", "output"})  # that checkpoints may leave out
 # Models whose experts' parameters are (experts, in, out), which a square one doesn't show.
 _TRANSPOSED_EXPERTS = frozenset({"gpt_oss"})
 
@@ -119,7 +119,7 @@ def _by_label(base: StoredBase) -> dict[str, list[StoredTensor]]:
 def _place(module: ModuleSpec, tensor: StoredTensor, base: str, *, index: BaseIndex) -> Place:
     _check_dtype(tensor, base)
     leaf = module.name.rpartition(".")[2]
-    if leaf in _TIED_HEADS and leaf not in tensor.name.split("."):
+    if leaf in HEADS and leaf not in tensor.name.split("."):
         reason = f"{module.name} shares it with the embeddings, which would change too"
         raise UnsupportedAdapter(base, f"the tensor {label(tensor)}", reason)
     if module.kind == "parameter":
@@ -157,7 +157,7 @@ def _check_dtype(tensor: StoredTensor, base: str) -> None:
 
 def product(place: Place, delta: LowRank, form: Form = LINEAR) -> Contribution:
     """A delta as a change of its tensor."""
-    return place.contribution(Product.of(delta, transposed=place.transposed), form)
+    return place.contribution(Product(delta, place.transposed), form)
 
 
 def offset(place: Place, bias: Tensor, base: StoredBase, *, name: str) -> Contribution:
