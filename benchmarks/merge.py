@@ -72,6 +72,39 @@ def run_peft(folder: Path) -> None:
     sync(folder / "out")
 
 
+def run_floors(_folder: Path) -> None:
+    """Print the processor seconds that a GB takes where nothing can be left out: sha256, and the sums in float32."""
+    import hashlib
+
+    import torch
+
+    from composition.shards import CHUNK, block_rows
+
+    data, width = bytearray(os.urandom(CHUNK)), 2048
+    rows = torch.randn(CHUNK // 2 // width, width).bfloat16()
+    left, right, total = (
+        torch.randn(block_rows(width), 16),
+        torch.randn(16, width),
+        torch.empty(block_rows(width), width),
+    )
+
+    def add() -> None:
+        for block in torch.split(rows, len(total)):
+            block.copy_(total[: len(block)].copy_(block).addmm_(left[: len(block)], right))
+
+    found = [min(_seconds_a_gigabyte(work) for _ in range(5)) for work in (lambda: hashlib.sha256(data), add)]
+    print(json.dumps(found))
+
+
+def _seconds_a_gigabyte(work: Callable[[], object]) -> float:
+    from composition.shards import CHUNK
+
+    start = time.thread_time()
+    for _ in range(20):
+        work()
+    return (time.thread_time() - start) / (20 * CHUNK) * 1e9
+
+
 def sync(folder: Path) -> None:
     for file in folder.iterdir():
         with file.open("rb+") as stream:
@@ -81,6 +114,7 @@ def sync(folder: Path) -> None:
 _OURS: dict[str, tuple[Callable[[Path], None], Sequence[str]]] = {
     "cp": (run_cp, ()),
     "merge": (run_merge, ("composition.base_merge", "composition.weights", "composition.placement")),
+    "floors": (run_floors, ("composition.shards",)),
     "peft": (run_peft, ("peft", "transformers.models.llama.modeling_llama")),
 }
 
@@ -90,7 +124,7 @@ def child(name: str, folder: Path) -> None:
     work, modules = _OURS[name]
     for module in modules:
         __import__(module)
-    if name == "merge":
+    if name in ("merge", "floors"):
         import torch
 
         torch.set_num_threads(1)  # as `adapters merge` does
@@ -145,6 +179,12 @@ class Bench:
         if name == "mergekit":
             return [str(self.mergekit), "-c", _MERGEKIT, str(self.folder)]
         return [sys.executable, "-m", "benchmarks.merge", "--child", name, "--folder", str(self.folder)]
+
+    def floors(self) -> str:
+        """What can't be left out, as a sentence."""
+        done = subprocess.run(self.line("floors"), check=True, capture_output=True, text=True)
+        sha, add = json.loads(done.stdout.splitlines()[0])
+        return f"one core: sha256 takes {sha:.2f} s a GB, converting, adding rank 16 and rounding {add:.2f} s"
 
     def measure(self, name: str) -> tuple[float, float, float]:
         """Seconds, processor seconds and MiB resident of one run."""
@@ -213,21 +253,24 @@ def main() -> None:
         for _ in range(options.rounds):
             for contender in options.only:
                 found[contender].append(bench.measure(contender))
-    report(rows(found), size=size, rounds=options.rounds, keep=set(names) <= set(options.only))
+        floors = bench.floors()
+    title = f"Merging a rank-16 adapter into {size / 1e9:.2f} GB of bf16 in 3 shards, {options.rounds} rounds"
+    report(rows(found), title=title, floors=floors, keep=set(names) <= set(options.only))
 
 
-def report(table: list[dict[str, Cell]], *, size: int, rounds: int, keep: bool) -> None:
+def report(table: list[dict[str, Cell]], *, title: str, floors: str, keep: bool) -> None:
     """Print the table, and keep that of a whole run."""
-    title = f"Merging a rank-16 adapter into {size / 1e9:.2f} GB of bf16 in 3 shards"
-    print(f"{title}, {rounds} rounds")
+    print(title)
     for row in table:
         cells = (f"{cell:.3g}" if isinstance(cell, float) else str(cell or "") for cell in row.values())
         print("  " + "".join(f"{cell:>10}" for cell in cells))
+    print(f"  {floors}")
     if keep:
         notes = [
-            f"medians of {rounds} interleaved rounds; ratios are medians of each round's ratio",
+            "medians of interleaved rounds; ratios are medians of each round's ratio",
             "cp: with fsync; merge: without imports; command: all of `adapters merge`, with the base's fingerprint",
             f"peft: merge_and_unload and save_pretrained; mergekit: {MERGEKIT}, in its own environment",
+            f"{floors}: with two cores or fewer, these and not the disk are the floor",
             "resident memory counts the pages of shared libraries: importing torch alone is about 220 MiB",
         ]
         save("merge", table, COLUMNS, title=title, notes=notes, packages=("torch", "peft", "transformers"))

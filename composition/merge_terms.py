@@ -15,7 +15,7 @@ from composition.adapter import LoadedAdapter, LoadedModule
 from composition.changes import Change, Contribution, Product, Rescaled, changes_of
 from composition.engine import Progress, compose
 from composition.low_rank import is_finite
-from composition.placement import HEADS, Place, delta_spec, offset, place_modules, product
+from composition.placement import HEADS, Place, by_label, delta_spec, offset, place_modules, product
 from composition.shards import OpenFiles, headers_index, label, row_blocks, row_count, row_width
 from composition.terms import Form, stack_of
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
@@ -103,7 +103,7 @@ def _contributions(
     modules: Iterable[LoadedModule], target: Target, weight: float, *, transposed: bool
 ) -> Iterator[Contribution]:
     modules = list(modules)
-    places = _places(modules, target, transposed=transposed)
+    places, stored = _places(modules, target, transposed=transposed), by_label(target.stored)
     with OpenFiles.of([place.tensor.file for found in places.values() for place in found]) as files:
         for module in modules:
             place = places[_placed_name(module.name, module.form)][0]
@@ -112,7 +112,7 @@ def _contributions(
             else:
                 yield product(place, module.delta.scaled(weight), module.form)
             if module.bias is not None:
-                yield offset(place, weight * module.bias.double(), target.stored, name=target.name)
+                yield offset(place, weight * module.bias.double(), stored, name=target.name)
 
 
 def _places(modules: Iterable[LoadedModule], target: Target, *, transposed: bool) -> Placed:

@@ -4,7 +4,7 @@ Matching names is `registry.domain.bases`' business; here each match becomes a t
 by name: a matrix that shares its tensor with something else can't be changed alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -94,7 +94,7 @@ def place_modules(
     Raises BaseMismatch for a module that matches no tensor, several, or one of another shape, and UnsupportedAdapter
     for one whose tensor is quantised, divided or tied, or that shares it with another module.
     """
-    stored = _by_label(base)
+    stored = by_label(base)
     matched = match(AdapterSpec(_SUMMARY, tuple(modules)), index, base=name)
     owners: dict[str, str] = {}
     places: dict[str, list[Place]] = {}
@@ -109,7 +109,8 @@ def place_modules(
 _SUMMARY = AdapterSummary("peft", "LORA", 0, 0.0, {}, (), (), "F32", 0)
 
 
-def _by_label(base: StoredBase) -> dict[str, list[StoredTensor]]:
+def by_label(base: StoredBase) -> dict[str, list[StoredTensor]]:
+    """Every copy of each tensor {label: tensors}."""
     stored: dict[str, list[StoredTensor]] = {}
     for tensor in base.tensors:
         stored.setdefault(label(tensor), []).append(tensor)
@@ -160,10 +161,13 @@ def product(place: Place, delta: LowRank, form: Form = LINEAR) -> Contribution:
     return place.contribution(Product(delta, place.transposed), form)
 
 
-def offset(place: Place, bias: Tensor, base: StoredBase, *, name: str) -> Contribution:
-    """A bias as a change of the base's own, next to the module's weight. Raises UnsupportedAdapter if it has none."""
+def offset(place: Place, bias: Tensor, stored: Mapping[str, list[StoredTensor]], *, name: str) -> Contribution:
+    """A bias as a change of the base's own, next to the module's weight. `stored` is every tensor by label.
+
+    Raises UnsupportedAdapter if the base has none.
+    """
     wanted = label(place.tensor).removesuffix("weight") + "bias"
-    found = _by_label(base).get(wanted, [])
+    found = stored.get(wanted, [])
     if not found or found[0].shape != tuple(bias.shape):
         reason = f"the base has no {wanted} of shape {list(bias.shape)} that it could be added to"
         raise UnsupportedAdapter(name, f"lora_bias of the module {place.module}", reason)
