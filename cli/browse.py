@@ -8,11 +8,11 @@ import click
 
 from cli.client import opened
 from cli.command import ADAPTER_NAME, command, reference_argument
-from cli.documents import evaluation_document, lineage_document, move_document, version_document
 from cli.facts import base_cell, base_text, layers_alike, place, shape_text, status_text, warn_if_declared
 from cli.output import Output, facts, heading, say, table
 from cli.provenance import origin_texts
 from cli.text import count, human_size, number, short_digest, when
+from registry.domain.documents import evaluation_document, lineage_document, move_document, version_document
 from registry.domain.records import Alias, AliasMove, Evaluation, Lineage, Page, Version
 from registry.domain.reference import AdapterName, Reference
 

@@ -9,11 +9,11 @@ import click
 
 from cli.client import opened
 from cli.command import ADAPTER_NAME, command
-from cli.documents import version_document
 from cli.facts import base_text, shape_text, warn_if_declared
 from cli.output import Facts, Output, facts, heading, next_step, say, table
 from cli.text import count, number
 from registry.domain import expression
+from registry.domain.documents import version_document
 from registry.domain.errors import WrongUsage
 from registry.domain.method import Method, Parameter
 from registry.domain.methods import METHODS

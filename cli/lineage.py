@@ -8,10 +8,10 @@ import click
 
 from cli.client import opened
 from cli.command import command, reference_argument
-from cli.documents import lineage_document
 from cli.output import Output, draw
 from cli.provenance import origin_texts
 from cli.text import clean, short_digest
+from registry.domain.documents import lineage_document
 from registry.domain.records import Lineage, Parent
 from registry.domain.reference import Reference, Selector
 

@@ -9,10 +9,10 @@ import click
 
 from cli.client import opened
 from cli.command import command
-from cli.documents import adapter_document, version_document
 from cli.facts import base_cell
 from cli.output import Output, next_step, say, table
 from cli.text import human_size
+from registry.domain.documents import adapter_document, version_document
 from registry.domain.records import Adapter, Page, SearchQuery, Status, Version
 from registry.domain.reference import Reference, Selector
 

@@ -8,12 +8,12 @@ import click
 
 from cli.client import opened
 from cli.command import ADAPTER_NAME, command
-from cli.documents import base_document, version_document
 from cli.facts import base_text, layers_alike, model_label, shape_text
 from cli.inspection import is_path
 from cli.output import Output, facts, heading, next_step, say, table, warn
 from cli.text import count, human_size
 from registry.domain import expression
+from registry.domain.documents import base_document, version_document
 from registry.domain.errors import WrongUsage
 from registry.domain.recipe import DTYPES
 from registry.domain.records import BaseModel

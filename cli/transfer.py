@@ -7,11 +7,11 @@ import click
 
 from cli.client import opened
 from cli.command import ADAPTER_NAME, ADAPTER_PATH, ASSIGNMENT, command, reference_argument
-from cli.documents import move_document, version_document
 from cli.facts import base_text, shape_text, warn_if_declared
 from cli.indexing import index_path, looks_like_path
 from cli.output import Output, Progress, facts, next_step, say
 from cli.text import count, human_size
+from registry.domain.documents import move_document, version_document
 from registry.domain.records import Version
 from registry.domain.reference import AdapterName, Reference
 

@@ -77,7 +77,11 @@ def register_merged(registry: Registry, name: str, folder: Path, progress: Progr
 
 
 def check_free(registry: Registry, name: str) -> None:
-    """Raises NameTaken, or WrongUsage for what can't name a base, before any work is done."""
+    """Whether a base can be registered under a name, before any work is done.
+
+    Raises NotAllowed for who may not, WrongUsage for what can't be a name, NameTaken.
+    """
+    registry.require_operator("name", "base models")
     check_label(name)
     try:
         known = registry.base(name)

@@ -96,7 +96,7 @@ class Postgres:
             connection.execute("SET lock_timeout = '1s'")
             for table in tables:
                 connection.execute(f"DELETE FROM {table}".encode())
-            connection.execute("UPDATE event_counter SET value = 0")
+            connection.execute("UPDATE event_counter SET value = 0, chain = NULL")
             if connection.execute("SELECT version_num FROM alembic_version").fetchall() != [(HEAD,)]:
                 raise psycopg.DatabaseError
 

@@ -158,6 +158,30 @@ class AdapterNotFound(Absent):
 
 
 @dataclass(eq=False)
+class TeamNotFound(Absent):
+    template: ClassVar[str] = "there is no team {name}"
+    hint_template: ClassVar[str] = "see `adapters team list`; an operator makes one with `adapters team create {name}`"
+
+    name: str
+
+
+@dataclass(eq=False)
+class PrincipalNotFound(Absent):
+    template: ClassVar[str] = "there is nobody called {name}"
+    hint_template: ClassVar[str] = "an operator makes a principal with its first token: `adapters token create`"
+
+    name: str
+
+
+@dataclass(eq=False)
+class TokenNotFound(Absent):
+    template: ClassVar[str] = "there is no token {id}"
+    hint_template: ClassVar[str] = "see `adapters token list`"
+
+    id: int
+
+
+@dataclass(eq=False)
 class VersionNotFound(Absent):
     template: ClassVar[str] = "{name} has no {selector}"
     hint_template: ClassVar[str] = "`adapters history {name}` lists its versions and aliases"
@@ -339,6 +363,18 @@ class Gone(Refused):
 
 
 @dataclass(eq=False)
+class GateClosed(Refused):
+    template: ClassVar[str] = "{reference} may not become {alias}: {reasons}"
+    hint_template: ClassVar[str] = (
+        "record what was measured (`adapters eval add`) and let others approve (`adapters approve {reference} {alias}`)"
+    )
+
+    reference: str
+    alias: str
+    reasons: str
+
+
+@dataclass(eq=False)
 class DigestMismatch(Refused):
     template: ClassVar[str] = (
         "{subject}: expected sha256:{expected} ({expected_size} bytes), found sha256:{found} ({found_size} bytes)"
@@ -415,6 +451,17 @@ class NotAllowed(AdaptersError):
     actor: str
     action: str
     subject: str
+
+
+@dataclass(eq=False)
+class NotAuthenticated(AdaptersError):
+    """The token is missing, unknown, expired or revoked: which of them is nobody's business."""
+
+    exit_code: ClassVar[int] = 6
+    template: ClassVar[str] = "{reason}"
+    hint_template: ClassVar[str] = "run `adapters login URL`, or set ADAPTERS_TOKEN"
+
+    reason: str
 
 
 @dataclass(eq=False)

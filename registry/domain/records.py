@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from registry.domain.reference import AdapterName, serving_name
+from registry.domain.rights import Role, Scope
 from registry.domain.spec import AdapterSummary
 
 T = TypeVar("T")
@@ -48,6 +49,31 @@ class Namespace:
     name: str
     visibility: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A principal's role in a team."""
+
+    team: str
+    principal: str
+    role: Role
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token without its secret. `teams` None: wherever the principal has rights."""
+
+    id: int
+    principal: str
+    name: str
+    scopes: tuple[Scope, ...]
+    teams: tuple[str, ...] | None
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None
+    revoked_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +264,4 @@ class Event:
     adapter: AdapterName | None
     payload: dict[str, Any] = field(default_factory=dict)
     at: datetime | None = None
+    actor: str | None = None

@@ -1,26 +1,31 @@
 """The registry's use cases, one method each, split by noun.
 
-    core.py          database, blobs, actor, clock
+    core.py          database, blobs, caller, clock; who may do what is asked for there
     lookup.py        references -> versions, listings, search, lineage, differences
     resolution.py    the look-up that serving stacks ask for
     bases.py         base models, and settling which one a version belongs to
     publishing.py    the one gate for everything that becomes a version
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note)
     aliases.py       promote, rollback, history: one `move_alias` for all
+    gates.py         what a version must show before an alias may point at it
+    watching.py      what happened since a cursor
+    access.py        teams, members, tokens, the audit log
     stewardship.py   evaluations, statuses, verification
 
 A use case owns its transaction. This layer knows no HTTP, no command line and no tensors.
 """
 
+from registry.service.access import Access
 from registry.service.aliases import Aliases
 from registry.service.bases import Bases
-from registry.service.lookup import Lookup
+from registry.service.gates import Gates
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
 from registry.service.transfers import Transfers
+from registry.service.watching import Watching
 
 __all__ = ["Registry"]
 
 
-class Registry(Transfers, Bases, Lookup, Resolution, Aliases, Stewardship):
+class Registry(Transfers, Bases, Resolution, Aliases, Stewardship, Gates, Access, Watching):
     """Everything that one can do with a registry, embedded or behind a server."""

@@ -53,10 +53,12 @@ class Bases(UseCases):
 
     def add_base(self, label: str, index: BaseIndex) -> BaseModel:
         """Register a base's tensor index under a label; the same base twice is one. Raises NameTaken."""
+        self.require_operator("name", "base models")
         check_label(label)
         with self.database.writing() as catalog:
             base = catalog.bases.add(label, index, actor=self.actor, at=self.clock())
-            catalog.events.append("base.added", None, {"name": label, "fingerprint": base.fingerprint})
+            added = {"name": label, "fingerprint": base.fingerprint}
+            catalog.events.append("base.added", None, added, actor=self.actor)
         return base
 
     def base(self, name: str) -> BaseModel:
@@ -76,6 +78,7 @@ class Bases(UseCases):
 
     def link_base(self, name: str, *, quantised_of: str | None = None, succeeds: str | None = None) -> BaseModel:
         """Record that a base is a quantised copy of another, or replaces another. Raises BaseNotFound."""
+        self.require_operator("link", "base models")
         if not quantised_of and not succeeds:
             raise WrongUsage("a link needs a base that it is a copy of, or one that it succeeds")
         with self.database.writing() as catalog:
@@ -87,7 +90,8 @@ class Bases(UseCases):
             }
             _refuse_self_link(base, links)
             linked = catalog.bases.link(base.fingerprint, **links)
-            catalog.events.append("base.linked", None, {"fingerprint": base.fingerprint, **links})
+            linkage = {"fingerprint": base.fingerprint, **links}
+            catalog.events.append("base.linked", None, linkage, actor=self.actor)
         return linked
 
 

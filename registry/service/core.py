@@ -1,12 +1,21 @@
-"""What every use case stands on: the database, the blob store, an actor and a clock."""
+"""What every use case stands on: the database, the blob store, a caller with rights, and a clock.
+
+Rights are asked for here, in the service, so that every door (commands, HTTP, jobs) has the same ones.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Self
 
 from registry.blobs.store import BlobStore
+from registry.domain.errors import AdapterNotFound, NotAllowed, TeamNotFound
 from registry.domain.records import LOCAL_OWNER
+from registry.domain.reference import AdapterName
+from registry.domain.rights import Caller, Scope
+from registry.sql.catalog import Catalog
 from registry.sql.engine import Database
 
+OWNER = Caller(LOCAL_OWNER, operator=True)  # whoever has the files of an embedded registry has every right in it
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much (bytes)
 
 
@@ -27,13 +36,60 @@ class UseCases:
         database: Database,
         blobs: BlobStore,
         *,
-        actor: str = LOCAL_OWNER,
+        caller: Caller = OWNER,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self.database = database
         self.blobs = blobs
-        self.actor = actor
+        self.caller = caller
         self.clock = clock
+
+    def on_behalf_of(self, caller: Caller) -> Self:
+        """The same registry for another caller; costs nothing."""
+        return type(self)(self.database, self.blobs, caller=caller, clock=self.clock)
+
+    @property
+    def actor(self) -> str:
+        """The name that what is changed is signed with."""
+        return self.caller.name
+
+    def readiness(self) -> dict[str, Callable[[], object]]:
+        """What must work before requests are served: each call raises what is wrong."""
+        return {
+            "database": self._reach_database,
+            "blobs": lambda: self.blobs.stat("0" * 64),
+        }
+
+    def _reach_database(self) -> None:
+        with self.database.reading() as catalog:
+            catalog.events.last()
+
+    def require(self, catalog: Catalog, name: AdapterName, scope: Scope = Scope.READ) -> None:
+        """Refuse what the caller has no right to.
+
+        Raises NotAllowed; AdapterNotFound, as for an adapter that isn't there, where the caller may not even read.
+        """
+        if not self._may(catalog, Scope.READ, name.team):
+            raise AdapterNotFound(str(name))
+        if not self._may(catalog, scope, name.team):
+            raise NotAllowed(self.actor, scope.value, f"in the team {name.team}")
+
+    def require_team(self, catalog: Catalog, team: str, scope: Scope) -> None:
+        """The same for a team. Raises NotAllowed, TeamNotFound."""
+        if not self._may(catalog, Scope.READ, team):
+            raise TeamNotFound(team)
+        if not self._may(catalog, scope, team):
+            raise NotAllowed(self.actor, scope.value, f"in the team {team}")
+
+    def require_operator(self, action: str, subject: str) -> None:
+        """Refuse what only those who run the registry may do. Raises NotAllowed."""
+        if not self.caller.operates:
+            raise NotAllowed(self.actor, action, subject)
+
+    def _may(self, catalog: Catalog, scope: Scope, team: str) -> bool:
+        if self.caller.may(scope, team):
+            return True
+        return scope is Scope.READ and self.caller.reads_public and catalog.teams.is_public(team)
 
     def close(self) -> None:
         """Let go of the database's connections."""

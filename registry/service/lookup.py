@@ -1,6 +1,7 @@
 """Finding things: a reference's version, its modules, listings, search, lineage, differences."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from registry.domain.errors import AdapterNotFound, AliasNotFound, Gone, NotActive, VersionNotFound
@@ -10,11 +11,13 @@ from registry.domain.records import (
     Evaluation,
     Lineage,
     Page,
+    Parent,
     SearchQuery,
     Status,
     Version,
 )
 from registry.domain.reference import AdapterName, Reference, Selector
+from registry.domain.rights import Scope
 from registry.domain.spec import ModuleSpec
 from registry.service.core import UseCases
 from registry.sql.catalog import Catalog
@@ -74,11 +77,13 @@ class Lookup(UseCases):
     def find(self, reference: Reference) -> Found:
         """The version behind a reference and the alias that named it, in one snapshot."""
         with self.database.reading() as catalog:
+            self.require(catalog, reference.adapter)
             return find(catalog, reference)
 
     def peek(self, reference: Reference) -> Version:
         """The version behind a reference whatever its status, for showing it and for changing its status."""
         with self.database.reading() as catalog:
+            self.require(catalog, reference.adapter)
             return look(catalog, reference).version
 
     def modules(self, version: Version) -> tuple[ModuleSpec, ...]:
@@ -89,6 +94,7 @@ class Lookup(UseCases):
     def adapter(self, name: AdapterName) -> Adapter:
         """One adapter line. Raises AdapterNotFound."""
         with self.database.reading() as catalog:
+            self.require(catalog, name)
             adapter = catalog.adapters.find(name)
         if adapter is None:
             raise AdapterNotFound(str(name))
@@ -97,22 +103,24 @@ class Lookup(UseCases):
     def adapters(self, *, team: str | None = None, cursor: str | None = None, limit: int = 100) -> Page[Adapter]:
         """Adapter lines by name, a page at a time."""
         with self.database.reading() as catalog:
-            return catalog.adapters.list(team=team, cursor=cursor, limit=limit)
+            return catalog.adapters.list(team=team, cursor=cursor, limit=limit, readable=self.caller.readable)
 
     def versions(self, name: AdapterName, *, cursor: str | None = None, limit: int = 100) -> Page[Version]:
         """An adapter's versions, newest first, without their files."""
         with self.database.reading() as catalog:
+            self.require(catalog, name)
             return catalog.versions.list(name, cursor=cursor, limit=limit)
 
     def aliases(self, name: AdapterName) -> list[Alias]:
         """An adapter's aliases."""
         with self.database.reading() as catalog:
+            self.require(catalog, name)
             return catalog.aliases.list(name)
 
     def search(self, query: SearchQuery) -> Page[Version]:
         """Versions that match everything in the query, newest first."""
         with self.database.reading() as catalog:
-            return catalog.search.versions(query)
+            return catalog.search.versions(query, readable=self.caller.readable)
 
     def evaluations(self, version: Version) -> list[Evaluation]:
         """What was measured of a version, newest first."""
@@ -120,13 +128,27 @@ class Lookup(UseCases):
             return catalog.evaluations.list(version.adapter, version.number)
 
     def lineage(self, version: Version) -> Lineage:
-        """How a version came to be, and its direct descendants."""
+        """How a version came to be, and its direct descendants, but for what the caller may not read."""
         with self.database.reading() as catalog:
-            return catalog.lineage.of(version.adapter, version.number)
+            lineage = catalog.lineage.of(version.adapter, version.number)
+            return self._redacted(catalog, lineage)
+
+    def _redacted(self, catalog: Catalog, lineage: Lineage) -> Lineage:
+        """Without the names of parents that the caller may not read, and without the recipes that tell them."""
+        lines = []
+        for line in lineage.provenance:
+            parents = self._readable(catalog, line.parents)
+            recipe = line.recipe if len(parents) == len(line.parents) else None
+            lines.append(replace(line, parents=parents, recipe=recipe))
+        return replace(lineage, provenance=tuple(lines), descendants=self._readable(catalog, lineage.descendants))
+
+    def _readable(self, catalog: Catalog, parents: Iterable[Parent]) -> tuple[Parent, ...]:
+        return tuple(parent for parent in parents if self._may(catalog, Scope.READ, parent.adapter.team))
 
     def version_of_recipe(self, name: AdapterName, recipe_digest: str) -> Version | None:
         """The readable version that a recipe already gave for this adapter, or None."""
         with self.database.reading() as catalog:
+            self.require_team(catalog, name.team, Scope.READ)
             number = catalog.lineage.version_of(name, recipe_digest)
             if number is None:
                 return None

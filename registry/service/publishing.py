@@ -25,6 +25,7 @@ from registry.domain.records import (
     Version,
 )
 from registry.domain.reference import AdapterName, check_alias
+from registry.domain.rights import Scope
 from registry.domain.texts import check_metadata, check_text
 from registry.service.aliases import Mover, base_label, promote
 from registry.service.bases import BaseClaim, Draft, settle_base
@@ -88,12 +89,19 @@ class Publishing(UseCases):
         check_metadata(submission.metadata)
         for alias in submission.aliases:
             check_alias(alias)
+        self._check_rights(submission)
         self._check_blobs(submission)
         draft = self._draft(submission)
         with self.database.writing() as catalog:
             publication = self._publish(catalog, submission, draft)
-            catalog.events.append("commit.added", submission.name, _event(publication))
+            catalog.events.append("commit.added", submission.name, _event(publication), actor=self.actor)
         return publication
+
+    def _check_rights(self, submission: Submission) -> None:
+        with self.database.reading() as catalog:
+            self.require_team(catalog, submission.name.team, Scope.WRITE)
+            if submission.aliases:
+                self.require(catalog, submission.name, Scope.PROMOTE)
 
     def _check_blobs(self, submission: Submission) -> None:
         """Every file must lie in the store, whole, brought by this team: a digest alone is no possession."""

@@ -5,12 +5,11 @@ from typing import Any
 from registry.domain.errors import BaseConflict, RankTooHigh
 from registry.domain.reference import Reference
 from registry.service.aliases import base_label
-from registry.service.core import UseCases
-from registry.service.lookup import Found, find
+from registry.service.lookup import Found, Lookup, find
 from registry.sql.catalog import Catalog
 
 
-class Resolution(UseCases):
+class Resolution(Lookup):
     """Resolve references for those who serve adapters."""
 
     def resolve(self, reference: Reference, *, max_rank: int | None = None, base: str | None = None) -> dict[str, Any]:
@@ -20,12 +19,13 @@ class Resolution(UseCases):
         Raises RankTooHigh, BaseConflict, and what `find` raises.
         """
         with self.database.reading() as catalog:
+            self.require(catalog, reference.adapter)
             found = find(catalog, reference)
             _check_rank(found, max_rank)
             if base is not None:
                 _check_base(catalog, found, base)
             lineage = catalog.lineage.of(found.version.adapter, found.version.number)
-        parents = [p for line in lineage.provenance for p in line.parents]
+            parents = self._readable(catalog, [p for line in lineage.provenance for p in line.parents])
         return _document(found) | {
             "parents": [
                 {"name": str(p.adapter), "version": p.version, "digest": f"sha256:{p.digest}"}

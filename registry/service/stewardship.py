@@ -1,6 +1,7 @@
 """Looking after versions: evaluations, statuses, and whether the bytes are still what their digests say."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -8,10 +9,12 @@ from registry.domain.digest import sha256_stream
 from registry.domain.errors import AliasInUse, BlobNotFound, Gone, NotActive, WrongUsage
 from registry.domain.records import Evaluation, Status, Version
 from registry.domain.reference import Reference
+from registry.domain.rights import Scope
 from registry.domain.texts import MAX_KEY, check_text
 from registry.service.core import Progress, UseCases, silent
 from registry.service.lookup import GONE, find, look
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOVES = {  # status asked for -> statuses from which it may be reached
     Status.YANKED: frozenset({Status.ACTIVE, Status.QUARANTINED}),
     Status.REVOKED: frozenset({Status.ACTIVE, Status.YANKED, Status.QUARANTINED, Status.PENDING}),
@@ -55,11 +58,14 @@ class Stewardship(UseCases):
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise WrongUsage(f"the metric {name!r} is {value}, not a finite number")
+        if dataset_sha256 is not None and not SHA256.fullmatch(dataset_sha256):
+            raise WrongUsage("the sha256 of a data set is 64 hex digits, in lower case")
         if not metrics:
             raise WrongUsage("an evaluation needs at least one metric: name=value")
         for text in (dataset or "", *metrics):
             check_text("the name of a metric or dataset", text, MAX_KEY)
         with self.database.writing() as catalog:
+            self.require(catalog, reference.adapter, Scope.EVALUATE)
             version = find(catalog, reference).version
             evaluation = Evaluation(
                 version.adapter, version.number, dataset, dataset_sha256, dict(metrics), self.actor, self.clock()
@@ -69,6 +75,7 @@ class Stewardship(UseCases):
                 "version.evaluated",
                 version.adapter,
                 {"version": version.number, "dataset": dataset, "metrics": dict(metrics)},
+                actor=self.actor,
             )
         return evaluation
 
@@ -79,6 +86,7 @@ class Stewardship(UseCases):
         """
         check_text("the reason", reason)
         with self.database.writing() as catalog:
+            self.require(catalog, reference.adapter, Scope.ADMIN if status is Status.REVOKED else Scope.WRITE)
             catalog.adapters.lock(reference.adapter)  # no alias may move there meanwhile
             version = look(catalog, reference).version
             if version.status is status:
@@ -92,7 +100,8 @@ class Stewardship(UseCases):
             catalog.events.append(
                 "version.status",
                 version.adapter,
-                {"version": version.number, "status": status.value, "reason": reason, "actor": self.actor},
+                {"version": version.number, "status": status.value, "reason": reason},
+                actor=self.actor,
             )
         return replace(version, status=status, status_reason=reason)
 
@@ -100,6 +109,8 @@ class Stewardship(UseCases):
         self, version: Version | None = None, *, deep: bool = False, progress: Progress = silent
     ) -> Verification:
         """Look at every blob (of one version, or of all): is it there, is it whole, and `deep`: is it unchanged?"""
+        if version is None:
+            self.require_operator("verify", "every team's blobs")
         looked, read, damage = 0, 0, []
         blobs = self._blobs_of(version)
         total = sum(size for _, size in self._blobs_of(version))

@@ -38,12 +38,13 @@ class Transfers(Publishing):
         The folder is checked as a whole before anything is stored. Bytes that are there already are not kept twice.
         Raises what `select_files`, `settle_base` and `publish` raise.
         """
+        self._check_rights(submission)
         selection = select_files(folder)
         self._check_folder(selection.folder, selection.kept, submission)
         files = self._store(selection.folder, selection.kept, progress)
         with self.database.writing() as catalog:
             blobs = {file.sha256: file.size for file in files}
-            catalog.blobs.register(submission.name.team, blobs.items(), at=self.clock())
+            catalog.blobs.register(submission.name.team, blobs.items(), at=self.clock(), actor=self.actor)
         publication = self.publish(replace(submission, files=tuple(files)))
         return replace(publication, left_out=selection.left_out)
 

@@ -11,7 +11,9 @@ from sqlalchemy.engine import Connection, RowMapping
 from registry.domain.errors import AdapterNotFound, NameTaken
 from registry.domain.records import Adapter, Page
 from registry.domain.reference import AdapterName
+from registry.domain.rights import Readable
 from registry.sql.inserts import insert_absent
+from registry.sql.readable import namespaces_of
 from registry.sql.tables.aliases import aliases
 from registry.sql.tables.names import adapters, namespaces
 from registry.sql.tables.principals import memberships, principals
@@ -72,12 +74,21 @@ class Adapters:
             raise AdapterNotFound(str(name))
         return stored
 
-    def list(self, *, team: str | None = None, cursor: str | None = None, limit: int = 100) -> Page[Adapter]:
-        """A page of adapters by name."""
+    def list(
+        self,
+        *,
+        team: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+        readable: Readable | None = None,
+    ) -> Page[Adapter]:
+        """A page of adapters by name; `readable` leaves out what the caller may not see."""
         statement = _adapters().order_by(adapters.c.name_key).limit(limit + 1)
         if team is not None:
             key = team.lower()  # "0" is the character after "/"
             statement = statement.where(adapters.c.name_key >= f"{key}/", adapters.c.name_key < f"{key}0")
+        if readable is not None:
+            statement = statement.where(adapters.c.namespace_id.in_(namespaces_of(readable)))
         if cursor is not None:
             statement = statement.where(adapters.c.name_key > cursor)
         rows = self._connection.execute(statement).mappings().all()

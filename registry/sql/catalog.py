@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from registry.sql.commits import Commits
     from registry.sql.evaluations import Evaluations
     from registry.sql.events import Events
+    from registry.sql.gates import Gates
     from registry.sql.lineage import Lineages
     from registry.sql.search import Search
+    from registry.sql.teams import Teams
+    from registry.sql.tokens import Tokens
     from registry.sql.versions import Versions
 
 
@@ -80,6 +83,24 @@ class Catalog:
         from registry.sql.events import Events  # lazy: start-up time
 
         return Events(self._connection)
+
+    @cached_property
+    def teams(self) -> "Teams":
+        from registry.sql.teams import Teams  # lazy: start-up time
+
+        return Teams(self._connection)
+
+    @cached_property
+    def tokens(self) -> "Tokens":
+        from registry.sql.tokens import Tokens  # lazy: start-up time
+
+        return Tokens(self._connection)
+
+    @cached_property
+    def gates(self) -> "Gates":
+        from registry.sql.gates import Gates  # lazy: start-up time
+
+        return Gates(self._connection)
 
     @cached_property
     def search(self) -> "Search":

@@ -1,14 +1,21 @@
-"""Events: the outbox, written in the transaction that it tells of, in commit order."""
+"""Events: the outbox, written in the transaction that it tells of, in commit order; and the audit log, hash-chained.
 
+chain = sha256 of the canonical JSON of {line, chain before it}
+"""
+
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
-from registry.domain.records import Event
+from registry.domain.digest import json_digest
+from registry.domain.records import LOCAL_OWNER, Event
 from registry.domain.reference import AdapterName
 from registry.sql.tables.events import event_counter, events
+
+_BATCH = 1000
 
 
 class Events:
@@ -17,34 +24,72 @@ class Events:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def append(self, kind: str, name: AdapterName | None, payload: dict[str, Any]) -> int:
+    def append(self, kind: str, name: AdapterName | None, payload: dict[str, Any], *, actor: str = LOCAL_OWNER) -> int:
         """Write an event and return its cursor.
 
         The counter stays locked until the commit, so that cursors have no gaps and appear in order: a reader that has
         seen one has seen all before it. Append last, for everybody who appends waits.
         """
-        counted = update(event_counter).values(value=event_counter.c.value + 1).returning(event_counter.c.value)
-        cursor = self._connection.execute(counted).scalar_one()
+        counted = update(event_counter).values(value=event_counter.c.value + 1)
+        cursor, before = self._connection.execute(counted.returning(event_counter.c.value, event_counter.c.chain)).one()
         row = {
             "cursor": cursor,
             "kind": kind,
             "adapter": None if name is None else str(name),
             "payload": payload,
             "at": datetime.now(UTC),
+            "actor": actor,
         }
-        self._connection.execute(insert(events), row)
+        chain = chained(row, before)
+        self._connection.execute(insert(events), {**row, "chain": chain})
+        self._connection.execute(update(event_counter).values(chain=chain))
         return int(cursor)
 
     def since(self, cursor: int, *, limit: int = 1000) -> list[Event]:
         """The next events after a cursor, in order."""
         statement = select(events).where(events.c.cursor > cursor).order_by(events.c.cursor).limit(limit)
-        return [
-            Event(
-                cursor=row.cursor,
-                kind=row.kind,
-                adapter=None if row.adapter is None else AdapterName.parse(row.adapter),
-                payload=row.payload,
-                at=row.at,
-            )
-            for row in self._connection.execute(statement)
-        ]
+        return [_record(row) for row in self._connection.execute(statement)]
+
+    def last(self) -> int:
+        """The newest cursor; 0 before the first event."""
+        return int(self._connection.scalar(select(event_counter.c.value)) or 0)
+
+    def broken(self) -> Iterator[int]:
+        """Cursors of lines that are not what was written, or from before which lines are gone.
+
+        The last line's chain is compared with the counter's, so that a cut end is found too: it is reported as the
+        cursor after the newest line that is there.
+        """
+        before: str | None = None
+        cursor = 0
+        for row in self._chained():
+            whole = {name: row[name] for name in ("cursor", "kind", "adapter", "payload", "at", "actor")}
+            if row["chain"] is not None and (row["cursor"] != cursor + 1 or row["chain"] != chained(whole, before)):
+                yield row["cursor"]
+            before, cursor = row["chain"], row["cursor"]
+        if self._connection.scalar(select(event_counter.c.chain)) != before:
+            yield cursor + 1
+
+    def _chained(self) -> Iterator[Any]:
+        statement = select(events).order_by(events.c.cursor).limit(_BATCH)
+        last = 0
+        while rows := self._connection.execute(statement.where(events.c.cursor > last)).mappings().all():
+            yield from rows
+            last = rows[-1]["cursor"]
+
+
+def chained(row: dict[str, Any], before: str | None) -> str:
+    """The chain of a line whose predecessor's chain is `before`."""
+    line = {**row, "at": row["at"].isoformat(), "before": before}
+    return json_digest(line)
+
+
+def _record(row: Any) -> Event:
+    return Event(
+        cursor=row.cursor,
+        kind=row.kind,
+        adapter=None if row.adapter is None else AdapterName.parse(row.adapter),
+        payload=row.payload,
+        at=row.at,
+        actor=row.actor,
+    )

@@ -13,6 +13,8 @@ from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.engine import Connection
 
 from registry.domain.records import Page, SearchQuery, Version
+from registry.domain.rights import Readable
+from registry.sql.readable import namespaces_of
 from registry.sql.rows import version_record, version_rows
 from registry.sql.tables.bases import base_names
 from registry.sql.tables.evaluations import version_metrics
@@ -42,13 +44,16 @@ class Search:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def versions(self, query: SearchQuery) -> Page[Version]:
+    def versions(self, query: SearchQuery, *, readable: Readable | None = None) -> Page[Version]:
         """A page of the versions that fit everything asked, newest first, without files.
 
         `base` is a label or `sha256:` and leading digits; `text` is words, each the beginning of a word of the name,
-        message or metadata; a metric's newest value counts. Raises WrongUsage for a foreign cursor.
+        message or metadata; a metric's newest value counts. `readable` leaves out what the
+        caller may not see. Raises WrongUsage for a foreign cursor.
         """
         conditions = list(self._conditions(query))
+        if readable is not None:
+            conditions.append(_readable(readable))
         statement = version_rows().where(*(condition.test for condition in conditions))
         few = self._fewest(conditions)
         if few is not None:
@@ -100,6 +105,11 @@ def _of_team(team: str) -> _Condition:
     key = team.lower()  # "0" is the character after "/"
     test = (adapters.c.name_key >= f"{key}/") & (adapters.c.name_key < f"{key}0")
     return _Condition(select(versions.c.id).join(adapters, adapters.c.id == versions.c.adapter_id).where(test), test)
+
+
+def _readable(readable: Readable) -> _Condition:
+    seen = select(adapters.c.id).where(adapters.c.namespace_id.in_(namespaces_of(readable)))
+    return _plain(versions.c.adapter_id.in_(seen))
 
 
 def _with_rank(least: int | None, most: int | None) -> _Condition:

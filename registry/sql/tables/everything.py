@@ -10,9 +10,11 @@ from registry.sql.tables import (
     commits,
     evaluations,
     events,
+    gates,
     lineage,
     names,
     principals,
+    uploads,
     version_parts,
     versions,
 )
@@ -31,6 +33,8 @@ NOUNS = (
     lineage,
     evaluations,
     events,
+    uploads,
+    gates,
 )
 
 

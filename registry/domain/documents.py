@@ -10,6 +10,7 @@ from registry.domain.records import (
     AliasMove,
     BaseModel,
     Evaluation,
+    Event,
     Lineage,
     Parent,
     Provenance,
@@ -152,4 +153,15 @@ def lineage_document(lineage: Lineage) -> dict[str, Any]:
         "digest": f"sha256:{lineage.digest}",
         "provenance": [provenance_document(line) for line in lineage.provenance],
         "descendants": [parent_document(descendant) for descendant in lineage.descendants],
+    }
+
+
+def event_document(event: Event) -> dict[str, Any]:
+    return {
+        "cursor": event.cursor,
+        "kind": event.kind,
+        "name": str(event.adapter) if event.adapter else None,
+        "actor": event.actor,
+        "at": event.at.isoformat() if event.at else None,
+        "payload": event.payload,
     }

@@ -1,0 +1,39 @@
+"""The application: every route, behind the checks that hold for all of them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from registry.http import adapters, errors, gates, health, watch
+from registry.http.access import Doorkeeper
+from registry.http.settings import ServerSettings
+from registry.service import Registry
+
+DISTRIBUTION = "adapter-registry"
+
+
+def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) -> FastAPI:
+    """An application that opens its registry when its worker starts, and closes it when that ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.registry = open_registry()
+        app.state.tail = watch.Tail(app.state.registry)
+        try:
+            yield
+        finally:
+            await app.state.tail.close()
+            app.state.registry.close()
+
+    app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan)
+    app.state.settings = settings
+    app.state.doorkeeper = Doorkeeper()
+    errors.install(app)
+    # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
+    for routes in (health.routes, adapters.routes, gates.routes, watch.routes):
+        app.include_router(routes)
+    return app

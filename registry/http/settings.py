@@ -1,0 +1,46 @@
+"""Frozen settings of a server, read once from the environment and the command line.
+
+ADAPTERS_PUBLIC_URL        how clients reach the server, where that differs from the address it listens on
+ADAPTERS_TRUSTED_PROXIES   addresses (or networks) whose X-Forwarded-* headers count, separated by commas
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit
+
+from registry.domain.errors import InvalidSetting
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where a server listens and who may talk to it. `hosts` are the names that requests may call it by."""
+
+    host: str
+    port: int
+    public_url: str
+    hosts: tuple[str, ...]
+    trusted_proxies: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], *, host: str, port: int) -> Self:
+        """Read the settings. Raises InvalidSetting for a value that can't be meant."""
+        given = environment.get("ADAPTERS_PUBLIC_URL")
+        public_url = _checked(given) if given else f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        name = urlsplit(public_url).hostname or host
+        proxies = tuple(p.strip() for p in environment.get("ADAPTERS_TRUSTED_PROXIES", "").split(",") if p.strip())
+        return cls(host, port, public_url, tuple(dict.fromkeys((*LOCAL_HOSTS, host, name))), proxies)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOCAL_HOSTS
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise InvalidSetting("ADAPTERS_PUBLIC_URL", url, "write https://HOST[:PORT][/path]")
+    return url.rstrip("/")
