@@ -38,7 +38,8 @@ def _one_thread() -> None:
 @command(
     "merge",
     "adapters merge demo/sentiment --base ./minilm --out ./merged",
-    "adapters merge 'demo/sentiment - demo/wordnet' --base ./minilm --out ./less --register demo/less",
+    "adapters merge 'demo/sentiment - demo/wordnet' --base ./minilm --out ./less",
+    "adapters merge demo/wordnet --base ./minilm --out ./wn --register demo/wn",
 )
 @click.argument("text", metavar="EXPR", help="as '0.7*team/a@production + 0.3*team/b', or one reference")
 @click.option("--base", type=_FOLDER, required=True, help="The folder with the base's safetensors files.")
