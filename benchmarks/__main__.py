@@ -6,6 +6,7 @@
     blobs        the folder store, against cp and sha256; memory of a large blob
     fingerprint  a base model's fingerprint, against hashing the same bytes
     compose      a truncated sum, against PEFT
+    merge        into a 2 GB base, against cp, PEFT and mergekit (installs mergekit into a cache of its own)
     quality      accuracy of every method on real adapters, against PEFT; only where it is named (`make bench-quality`)
 
 Each prints ratios from interleaved rounds of one run; `python -m benchmarks.NAME --help` has its options.
@@ -14,7 +15,7 @@ Each prints ratios from interleaved rounds of one run; `python -m benchmarks.NAM
 import subprocess
 import sys
 
-NAMES = ("startup", "transfer", "blobs", "fingerprint", "compose", "lookup")
+NAMES = ("startup", "transfer", "blobs", "fingerprint", "compose", "merge", "lookup")
 BY_NAME_ONLY = ("quality",)
 
 

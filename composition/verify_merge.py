@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from composition.base_merge import Progress, check_format
 from composition.diagnosis import UNDERFLOW, Suspect, diagnose
+from composition.merge_plan import Progress, check_format
 from composition.replay import Pair, replay, ways
 from composition.shards import DTYPES, OpenFiles, headers_index, label, row_count, row_width
 from composition.weights import AdapterWeights, has_factors, open_weights, read_factors

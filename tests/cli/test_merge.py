@@ -22,6 +22,17 @@ def test_a_merged_model_matches_its_adapter_and_tells_every_files_digest(stocked
     assert found["faults"] == {"scaling_missing": 12}
 
 
+def test_a_merged_model_is_registered_where_asked_and_its_name_must_be_free(stocked, desk):
+    line = ("merge", "demo/sentiment", "--base", BASE, "--out", "known", "--register")
+    error = stocked(*line, "sentence-transformers/all-MiniLM-L6-v2", "--json", code=5).error
+    assert error["error"] == "name_taken" and not (desk / "known").exists()
+    assert "can't name a base" in stocked(*line, " no", code=2).err
+    done = stocked(*line, "demo/known", "--json").json
+    shown = stocked("base", "show", "demo/known", "--json").json
+    assert done["registered"] == shown and shown["names"] == ["demo/known"]
+    assert shown["fingerprint"] != done["base"]["fingerprint"]
+
+
 def test_verify_merge_leaves_with_the_code_of_its_verdict(stocked, desk):
     check = ("verify-merge", "tuned", "--base", BASE, "--adapter")
     assert "matches" in stocked(*check, "demo/sentiment").out
