@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from composition import low_rank
 from composition.low_rank import LowRank, Truncation, balanced, concatenate, interpolate, truncate
+from composition.small_core import Factors, gram_cores
 
 algebra = settings(max_examples=50, deadline=None)
 
@@ -125,20 +125,11 @@ def test_what_cancels_has_rank_zero(single: list[LowRank], rank: int) -> None:
         assert result.delta.shape == term.shape
 
 
-def test_the_two_ways_to_the_core_agree() -> None:
-    term = delta(300, 280, 24, seed=1, scaling=-0.3) + delta(300, 280, 8, seed=2)
-    gram, householder = low_rank._gram_core(term), low_rank._householder(term)
-    assert gram is not None
-    values = torch.linalg.svdvals(gram.matrix)
-    expected = torch.linalg.svdvals(householder.matrix)
-    assert torch.allclose(values, expected, rtol=1e-12, atol=1e-12 * float(expected[0]))
-
-
 def test_an_ill_conditioned_sum_falls_back_to_householder_and_stays_right() -> None:
     term = delta(40, 30, 4, seed=1)
     nearly = LowRank(term.A, term.B * (1 + 1e-6))
     rest = nearly - term
-    assert low_rank._gram_core(rest) is None
+    assert gram_cores([Factors(rest.A, rest.B, rest.scaling)], batched=False) == [None]
     result = truncate(rest, 2)
     best = float(torch.linalg.svdvals(rest.dense())[2:].norm())
     assert result.error == pytest.approx(best, rel=1e-6)
@@ -174,11 +165,6 @@ def test_more_ranks_than_dimensions_are_truncated_exactly() -> None:
     result = truncate(term, 4)
     assert result.error <= 1e-6 * result.norm
     assert close(result.delta.dense(), term.dense(), parts=size(term))
-
-
-def test_a_sum_of_more_ranks_than_dimensions_needs_no_matrix_of_ranks_by_ranks() -> None:
-    term = concatenate([delta(5, 4, 3, seed=seed) for seed in range(4)])
-    assert low_rank._core(term).matrix.shape == (5, 4)
 
 
 def test_a_truncated_delta_has_its_singular_values_split_evenly_between_the_factors() -> None:
