@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 4096  # rows of a factor that are turned into float64 at once
+BLOCK = 2048  # rows of a factor that are turned into float64 at once
 CUT_OFF = 1e-13  # eigenvalues of a Gram matrix below this times the largest are zero to it
 _UNIT = torch.finfo(torch.float64).eps
 _ROWS = 1024  # rows of a block of a batched sum
