@@ -1,9 +1,9 @@
 """LowRank: a weight delta as two factors, and its exact algebra.
 
 Adding, subtracting, scaling and interpolating concatenate ranks and are exact. The rank is reduced only by `truncate`,
-through a core of at most rank x rank (`small_core`); the full out x in matrix is never formed. Factors are float32 or
-better; whatever decides something (norms, singular values, errors) is computed in float64, and in one thread, so that
-the number of threads doesn't change a result. This room knows no files, names or recipes.
+through a core of at most rank x rank; the full out x in matrix is never formed. Factors are float32 or better; whatever
+decides something (norms, singular values, errors) is computed in float64, and in one thread, so that the number of
+threads doesn't change a result. This room knows no files, names or recipes.
 """
 
 import math
@@ -14,7 +14,16 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from composition.small_core import BLOCK, Core, Factors, cores, gram, gram_wide, householder, householder_norm
+from composition.small_core import (
+    BLOCK,
+    Basis,
+    Core,
+    Grams,
+    by_grams,
+    by_grams_together,
+    by_householder,
+    gram,
+)
 from composition.threads import one_thread
 
 _WIDE = 32  # binary orders of magnitude that one factor takes alone
@@ -76,25 +85,36 @@ class LowRank:
         return self.scaling * (self.B.double() @ self.A.double())
 
     @one_thread()
+    def grams(self) -> Grams:
+        """Gram matrices of B and of A, which norms, truncations and spectra share."""
+        return Grams.of(self.B, self.A.T)
+
+    @one_thread()
     def norm(self) -> float:
         """The Frobenius norm, exact to float64 also when factors cancel."""
         if self.rank == 0:
             return 0.0
         if self.rank > min(self.shape):
-            return householder_norm(_factors(self))
-        gram_b, gram_a = gram(self.B), gram_wide(self.A)
-        square = float((gram_b * gram_a).sum())
-        parts = float((gram_b.diagonal().sqrt() * gram_a.diagonal().sqrt()).sum())
-        return abs(self.scaling) * math.sqrt(square) if square > 1e-6 * parts**2 else householder_norm(_factors(self))
+            return float(torch.linalg.matrix_norm(_householder(self).matrix))
+        grams = self.grams()
+        square = float((grams.left * grams.right).sum())
+        parts = float((grams.left.diagonal().sqrt() * grams.right.diagonal().sqrt()).sum())
+        if square > 1e-6 * parts**2:
+            return abs(self.scaling) * math.sqrt(square)
+        return float(torch.linalg.matrix_norm(_householder(self).matrix))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truncation:
-    """A truncated delta. `norm` is the Frobenius norm before, `error` that of what was dropped."""
+    """A truncated delta. `norm` is the Frobenius norm before, `error` that of what was dropped.
+
+    `values`: the singular values before, largest first, where they were needed.
+    """
 
     delta: LowRank
     norm: float
     error: float
+    values: Tensor | None = None
 
 
 def concatenate(terms: Sequence[LowRank]) -> LowRank:
@@ -114,7 +134,7 @@ def interpolate(start: LowRank, end: LowRank, t: float) -> LowRank:
     return concatenate((start.scaled(1.0 - t), end.scaled(t)))
 
 
-def truncate(delta: LowRank, rank: int) -> Truncation:
+def truncate(delta: LowRank, rank: int, grams: Grams | None = None) -> Truncation:
     """The best approximation of at most `rank`, with sqrt(S) in each factor; unchanged if its rank is that small.
 
     Singular values at the noise of float64 count as zero, so that a delta that cancels has rank 0.
@@ -122,31 +142,59 @@ def truncate(delta: LowRank, rank: int) -> Truncation:
     """
     if delta.rank <= rank:
         return Truncation(delta, delta.norm(), 0.0)
-    return truncate_by(delta, lambda _: rank)
-
-
-def truncate_by(delta: LowRank, choose: Callable[[Tensor], int]) -> Truncation:
-    """As `truncate`, to the rank that `choose` takes from the singular values: float64, descending, on the CPU."""
-    return truncate_together([delta], choose, batched=delta.A.is_cuda)[0]
+    return truncate_by(delta, lambda _: rank, grams)
 
 
 @one_thread()
-def truncate_together(deltas: Sequence[LowRank], choose: Callable[[Tensor], int], *, batched: bool) -> list[Truncation]:
-    """As `truncate_by` for deltas of one shape and rank; see `small_core.cores` on `batched`."""
-    if deltas[0].rank == 0:
-        return [Truncation(delta, 0.0, 0.0) for delta in deltas]
-    found = cores([_factors(delta) for delta in deltas], batched=batched)
-    values = torch.stack([core.values for core in found]).cpu()
-    return [_cut(*each, choose) for each in zip(deltas, found, values, strict=True)]
+def truncate_by(delta: LowRank, choose: Callable[[Tensor], int], grams: Grams | None = None) -> Truncation:
+    """As `truncate`, to the rank that `choose` takes from the singular values, which are float64 and descend."""
+    if delta.rank == 0:
+        return Truncation(delta, 0.0, 0.0)
+    return _cut(delta, _core(delta, grams), choose)
 
 
-def _cut(delta: LowRank, core: Core, values: Tensor, choose: Callable[[Tensor], int]) -> Truncation:
-    kept = min(choose(values), int((values > core.noise).sum()))
+@one_thread()
+def truncate_together(deltas: Sequence[LowRank], choose: Callable[[Tensor], int]) -> list[Truncation]:
+    """As `truncate_by` for deltas of one shape and rank, batched for a GPU; alone or among others, the same bits."""
+    first = deltas[0]
+    if not 0 < first.rank <= min(first.shape):
+        return [truncate_by(delta, choose) for delta in deltas]
+    found = by_grams_together([(delta.B, delta.A.T, delta.scaling) for delta in deltas])
+    cores = [core or _householder(delta) for core, delta in zip(found, deltas, strict=True)]
+    return [_cut(delta, core, choose) for delta, core in zip(deltas, cores, strict=True)]
+
+
+def _cut(delta: LowRank, core: Core, choose: Callable[[Tensor], int]) -> Truncation:
+    left, values, right = core.svd()
+    known = values.cpu()
+    kept = min(choose(known), int((known > core.noise).sum()))
     if kept == delta.rank:
-        return Truncation(delta, _length(values), 0.0)
-    root = core.values[:kept].sqrt()
-    a, b = core.right_vectors(kept, root).to(delta.A.dtype), core.left_vectors(kept, root).to(delta.B.dtype)
-    return Truncation(LowRank(a, b), _length(values), _length(values[kept:]))
+        return Truncation(delta, _length(known), 0.0, known)
+    root = values[:kept].sqrt()
+    result = LowRank(
+        core.right.times(right[:kept].T * root).formed().T.to(delta.A.dtype).contiguous(),
+        core.left.times(left[:, :kept] * root).formed().to(delta.B.dtype),
+    )
+    return Truncation(result, _length(known), _length(known[kept:]), known)
+
+
+@one_thread()
+def spectrum(delta: LowRank, grams: Grams | None = None) -> Tensor:
+    """The singular values of a delta, largest first, float64; what is noise among them is 0."""
+    if delta.rank == 0:
+        return delta.A.new_zeros(0, dtype=torch.float64)
+    core = _core(delta, grams)
+    values: Tensor = torch.linalg.svdvals(core.matrix)
+    return values * (values > core.noise)
+
+
+@one_thread()
+def singular_bases(delta: LowRank) -> tuple[Basis, Basis]:
+    """Orthonormal bases of a delta's column space, in out, and of its row space, in in; unformed."""
+    core = _core(delta)
+    left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
+    kept = int((values > core.noise).sum())
+    return core.left.times(left[:, :kept]), core.right.times(right[:kept].T)
 
 
 @one_thread()
@@ -154,19 +202,16 @@ def svd(delta: LowRank) -> tuple[Tensor, Tensor, Tensor]:
     """Singular vectors U: (out, k) and V: (in, k), and values (k,), of what is not zero to float64; in float64."""
     if delta.rank == 0:
         return delta.B.double(), delta.A.new_zeros(0, dtype=torch.float64), delta.A.T.double()
-    core = householder(_factors(delta))
-    kept = int((core.values > core.noise).sum())
-    return core.left_vectors(kept), core.values[:kept], core.right_vectors(kept).T
-
-
-def _factors(delta: LowRank) -> Factors:
-    return Factors(delta.A, delta.B, delta.scaling)
+    core = _householder(delta)
+    left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
+    kept = int((values > core.noise).sum())
+    return core.left.times(left[:, :kept]).formed(), values[:kept], core.right.times(right[:kept].T).formed()
 
 
 @one_thread()
 def inner(left: LowRank, right: LowRank) -> float:
     """The inner product of two deltas of one shape, sum(left * right), in float64."""
-    return left.scaling * right.scaling * float((gram(left.B, right.B) * gram_wide(left.A, right.A)).sum())
+    return left.scaling * right.scaling * float((gram(left.B, right.B) * gram(left.A.T, right.A.T)).sum())
 
 
 def balanced(delta: LowRank) -> LowRank:
@@ -192,6 +237,17 @@ def is_finite(values: Tensor) -> bool:
 def difference(exact: LowRank, rounded: LowRank) -> LowRank:
     """exact - rounded for factors that differ by little, written so that nothing cancels. Both have scaling 1."""
     return LowRank(torch.cat((exact.A, exact.A - rounded.A)), torch.cat((exact.B - rounded.B, rounded.B), dim=1))
+
+
+def _core(delta: LowRank, grams: Grams | None = None) -> Core:
+    """The core through Gram matrices, or through QR where those lose more than float32 resolves, or are larger."""
+    if delta.rank > min(delta.shape):
+        return _householder(delta)
+    return by_grams(delta.B, delta.A.T, delta.scaling, grams or delta.grams()) or _householder(delta)
+
+
+def _householder(delta: LowRank) -> Core:
+    return by_householder(delta.B, delta.A.T, delta.scaling)
 
 
 def _length(values: Tensor) -> float:

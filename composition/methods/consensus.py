@@ -40,10 +40,10 @@ class Consensus:
         return cls(str(params["sign"]), str(params["elect"]), str(params["normalise"]))
 
     def merged(self, values: Tensor, weights: Tensor) -> Tensor:
-        """values: (inputs, …), zero where dropped; weights: (inputs, 1, …). Returns (…)."""
-        votes = values * weights if self.elect == "weighted" else values
+        """values: (inputs, …), zero where dropped, and overwritten; weights: (inputs, 1, …). Returns (…)."""
+        votes = values.mul_(weights) if self.elect == "weighted" else values
         elected = self.elected(votes)
-        agreeing = (votes * elected).clamp_(min=0)  # what disagrees is negative
+        agreeing = votes.mul_(elected).clamp_(min=0)  # what disagrees is negative
         parts = agreeing if self.elect == "weighted" else agreeing * weights
         total = added(parts).mul_(elected)
         return total.div_(self._divisor(agreeing.sign_(), weights))

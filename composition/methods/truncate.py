@@ -18,18 +18,19 @@ from torch import Tensor
 
 from composition.low_rank import LowRank, Truncation, truncate, truncate_by
 from composition.methods.method import number, whole
+from composition.small_core import Grams
 from registry.domain.method import Value
 
 
-def truncated(delta: LowRank, params: Mapping[str, Value]) -> Truncation:
+def truncated(delta: LowRank, params: Mapping[str, Value], grams: Grams | None = None) -> Truncation:
     """The best approximation by a rule. Parameters: rank, energy, error, sv_ratio, sv_cumulative, sv_fro."""
     rank = whole(params, "rank")
     rule = next((name for name in _RULES if name in params), None)
     if rule is None:
         assert rank is not None
-        return truncate(delta, rank)
+        return truncate(delta, rank, grams)
     target = number(params, rule)
-    return truncate_by(delta, lambda values: min(_RULES[rule](values, target), rank or len(values)))
+    return truncate_by(delta, lambda values: min(_RULES[rule](values, target), rank or len(values)), grams)
 
 
 def _ratio(values: Tensor, ratio: float) -> int:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from composition.low_rank import LowRank, Truncation, balanced, concatenate, interpolate, truncate
-from composition.small_core import Factors, gram_cores
+from composition.low_rank import LowRank, Truncation, balanced, concatenate, interpolate, spectrum, truncate
+from composition.small_core import by_grams, by_householder
 
 algebra = settings(max_examples=50, deadline=None)
 
@@ -125,11 +125,21 @@ def test_what_cancels_has_rank_zero(single: list[LowRank], rank: int) -> None:
         assert result.delta.shape == term.shape
 
 
+def test_the_two_ways_to_the_core_agree() -> None:
+    term = delta(300, 280, 24, seed=1, scaling=-0.3) + delta(300, 280, 8, seed=2)
+    gram = by_grams(term.B, term.A.T, term.scaling, term.grams())
+    householder = by_householder(term.B, term.A.T, term.scaling)
+    assert gram is not None
+    values = torch.linalg.svdvals(gram.matrix)
+    expected = torch.linalg.svdvals(householder.matrix)
+    assert torch.allclose(values, expected, rtol=1e-12, atol=1e-12 * float(expected[0]))
+
+
 def test_an_ill_conditioned_sum_falls_back_to_householder_and_stays_right() -> None:
     term = delta(40, 30, 4, seed=1)
     nearly = LowRank(term.A, term.B * (1 + 1e-6))
     rest = nearly - term
-    assert gram_cores([Factors(rest.A, rest.B, rest.scaling)], batched=False) == [None]
+    assert by_grams(rest.B, rest.A.T, rest.scaling, rest.grams()) is None
     result = truncate(rest, 2)
     best = float(torch.linalg.svdvals(rest.dense())[2:].norm())
     assert result.error == pytest.approx(best, rel=1e-6)
@@ -165,6 +175,11 @@ def test_more_ranks_than_dimensions_are_truncated_exactly() -> None:
     result = truncate(term, 4)
     assert result.error <= 1e-6 * result.norm
     assert close(result.delta.dense(), term.dense(), parts=size(term))
+
+
+def test_a_sum_of_more_ranks_than_dimensions_needs_no_matrix_of_ranks_by_ranks() -> None:
+    term = concatenate([delta(5, 4, 3, seed=seed) for seed in range(4)])
+    assert len(spectrum(term)) == 4
 
 
 def test_a_truncated_delta_has_its_singular_values_split_evenly_between_the_factors() -> None:
