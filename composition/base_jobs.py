@@ -22,11 +22,12 @@ from composition.base_merge import (
     merge_shards,
 )
 from composition.card import CARD_NAME, COMPOSITION_NAME
-from composition.engine import Composition, choose_device, compose, silent
+from composition.engine import Composition, compose, silent
 from composition.extract import Extraction, Target, extract
 from composition.files import save_composition
 from composition.jobs import Inputs, check_same_base
 from composition.placement import Place, additions, linear_spec, place_modules
+from composition.schedule import choose_device
 from composition.shards import headers_index, label, shards_of
 from composition.verify_merge import Verdict, verify_merge
 from registry.domain.bases import BaseIndex

@@ -1,32 +1,37 @@
 """The engine: a pinned recipe and its loaded inputs in, one adapter and a report out.
 
-Module by module, on the CPU or a GPU by the same code. Sums stay concatenations of ranks, a truncation is computed
-through the small core, every other method gives one low-rank delta, and what is stored is rounded once. The same
-recipe and inputs give the same bits on the same kind of device; set one intra-op thread per worker (see `low_rank`).
-It reads and writes no files.
+Module by module, on the CPU or a GPU by the same code; `schedule` says how many at once. Sums stay concatenations of
+ranks, a truncation is computed through the small core, every other method gives one low-rank delta, and what is stored
+is rounded once. The same recipe and inputs give the same bits on the same kind of device. It reads and writes no files.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import torch
 from torch import Tensor
 
-from composition.adapter import LoadedAdapter
+from composition.adapter import LoadedAdapter, LoadedModule
 from composition.agreement import agreed_forms, bias_of, check_biases, check_truncated
+from composition.batches import Task, is_truncation
 from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
 from composition.methods.truncate import truncated
 from composition.report import ModuleReport, Report, together
+from composition.schedule import Groups, choose_device, workers_of_machine
 from composition.spelling import spellings
+from composition.staging import size_of
 from composition.terms import LINEAR, Form, padded
-from registry.domain.digest import json_digest
-from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
-from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves, node_document
+from composition.tree import node_digest, outermost, truncates, weighted
+from registry.domain.errors import InvalidAdapter, InvalidRecipe, UnsupportedAdapter
+from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
+
+_COPIES = 12  # of a module's factors, in float32, that computing it takes at most
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -60,6 +65,9 @@ class Composition:
     fan_in_fan_out: bool
 
 
+Made = tuple[ComposedModule, ModuleReport]
+
+
 def silent(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
@@ -69,10 +77,14 @@ def compose(
     inputs: Mapping[str, LoadedAdapter],
     *,
     device: str = "auto",
+    workers: int | None = None,
+    groups: Groups | None = None,
     progress: Progress = silent,
 ) -> Composition:
     """Compute a pinned recipe over inputs {content digest: adapter}.
 
+    `workers` is the number of threads on a CPU, by default one for each core. `groups` bounds how many modules a GPU
+    computes at once, and makes a CPU go the same way. None of them changes a bit of the result.
     Raises InvalidRecipe if it is not pinned, UnsupportedAdapter for inputs that don't go together and for a result that
     is zero, InvalidAdapter for numbers that don't fit the dtype.
     """
@@ -85,15 +97,19 @@ def compose(
     check_truncated(root, used)
     names = spellings(used.values())
     forms = agreed_forms(used.values(), names)
-    modules: list[ComposedModule] = []
-    reports: list[ModuleReport] = []
-    for done, (key, name) in enumerate(names.items()):
-        progress("composing", done, len(names))
-        module, report = _Module(key, name, used, target).compose(root, forms[key], _DTYPES[recipe.dtype])
-        reports.append(report)
-        modules.append(module)
-    progress("composing", len(names), len(names))
-    modules = _stored(modules)
+    work = [_Module(key, name, used, target) for key, name in names.items()]
+    if groups is None and target.type == "cuda":
+        groups = Groups()
+    if any(module.is_dense for module in work):
+        workers = 1  # each takes several times the memory of a matrix of the base
+    task: Task[Made] = Task(root, forms, _DTYPES[recipe.dtype])
+    made: list[Made] = []
+    progress("composing", 0, len(names))
+    for part in task.run(work, groups, workers or workers_of_machine()):
+        made.append(part)
+        progress("composing", len(made), len(names))
+    made.sort(key=lambda part: part[0].name)
+    modules, reports = _stored([module for module, _ in made]), [report for _, report in made]
     summaries = [used[digest].summary for digest in sorted(used)]
     return Composition(
         modules=tuple(modules),
@@ -125,26 +141,12 @@ def _with_bias(module: ComposedModule) -> ComposedModule:
     return replace(module, delta=delta, bias=bias)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that a setting means; `auto` is the GPU if there is one. Raises InvalidSetting."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InvalidSetting("device", name, "write auto, cpu, cuda or cuda:1") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InvalidSetting("device", name, "write auto, cpu, cuda or cuda:1")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InvalidSetting("device", name, f"this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Module:
     """One module of the result, evaluated over the inputs that have it. None stands for no delta at all.
 
-    `results` keeps what methods gave, by their nodes' digests: a truncation around them asks twice.
+    `results` keeps what methods gave, by their nodes' digests: a truncation around them asks twice. `staged` are
+    inputs' deltas that are on the device already, by content digest.
     """
 
     key: str
@@ -152,12 +154,47 @@ class _Module:
     inputs: Mapping[str, LoadedAdapter]
     device: torch.device
     results: dict[str, Truncation] = field(default_factory=dict)
+    staged: dict[str, LowRank] = field(default_factory=dict)
 
-    def compose(self, root: Node, form: Form, dtype: torch.dtype) -> tuple[ComposedModule, ModuleReport]:
+    @property
+    def found(self) -> dict[str, LoadedModule]:
+        """This module of the inputs that have it {content digest: module}."""
+        return {
+            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
+        }
+
+    @property
+    def factors(self) -> dict[str, LowRank]:
+        """What of it can be copied to a device as it is {content digest: delta}."""
+        return {digest: module.delta for digest, module in self.found.items() if not module.decomposed}
+
+    @property
+    def is_dense(self) -> bool:
+        return any(module.decomposed for module in self.found.values())
+
+    @property
+    def shape(self) -> Hashable:
+        """Equal for modules whose inputs have equal shapes."""
+        return tuple((digest, module.delta.shape, module.delta.rank) for digest, module in self.found.items())
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it may take on a device: factors, their sum, that in float64, and what comes of it."""
+        dense = sum(prod(module.delta.shape) for module in self.found.values() if module.decomposed)
+        return _COPIES * (size_of(list(self.factors.values())) + 4 * dense)
+
+    def exact(self, root: Node) -> LowRank:
+        """The result before any truncation."""
         exact = self._evaluate(root, truncating=False)
         if exact is None:
             raise AssertionError(f"no input of the canonical recipe has the module {self.name}")
-        delta, norm, error = self._truncated(root, exact)
+        return exact
+
+    def compose(
+        self, root: Node, exact: LowRank, *, form: Form, dtype: torch.dtype, cut: Truncation | None = None
+    ) -> Made:
+        """The module's part of the result. `cut`: its truncation, if that was computed along with others'."""
+        delta, norm, error = self._truncated(root, exact, cut)
         rounded, rounding = self._rounded(delta.folded(), dtype)
         merged, lost = self._fitted(root)
         report = ModuleReport(self.name, exact.rank, rounded.rank, norm, error, rounding, merged, lost)
@@ -165,22 +202,19 @@ class _Module:
 
     def _bias(self, root: Node, dtype: torch.dtype) -> Tensor | None:
         """The module's bias as it is stored, or None for one that is zero."""
-        modules = {
-            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
-        }
-        bias = bias_of(root, modules)
+        bias = bias_of(root, self.found)
         if bias is None or not bias.any():
             return None
         if not is_finite(bias.to(dtype)):
             raise InvalidAdapter(f"module {self.name}", f"its bias overflows {dtype}; choose smaller weights")
         return bias.to(dtype)
 
-    def _truncated(self, root: Node, exact: LowRank) -> tuple[LowRank, float, float]:
+    def _truncated(self, root: Node, exact: LowRank, cut: Truncation | None) -> tuple[LowRank, float, float]:
         """The result, the norm before any truncation, and the norm of what truncations took away."""
-        if not _truncates(root):
+        if not truncates(root):
             return exact, exact.norm(), 0.0
-        if isinstance(root, Call) and root.method == "truncate" and not _truncates(root.children[0]):
-            result = truncated(exact, root.params)
+        if is_truncation(root):
+            result = cut or truncated(exact, root.params)
             return result.delta, result.norm, result.error
         delta = self._evaluate(root, truncating=True)
         assert delta is not None
@@ -188,7 +222,7 @@ class _Module:
 
     def _fitted(self, root: Node) -> tuple[float, float]:
         """Norms of what the outermost methods made, and of what bringing that to a rank took away, together."""
-        found = [(weight, self.results[key]) for weight, key in _outermost(root) if key in self.results]
+        found = [(weight, self.results[key]) for weight, key in outermost(root) if key in self.results]
         lossy = [(weight, result) for weight, result in found if result.error]
         return (
             together(weight * result.norm for weight, result in lossy),
@@ -197,6 +231,8 @@ class _Module:
 
     def _evaluate(self, node: Node, *, truncating: bool) -> LowRank | None:
         if isinstance(node, Leaf):
+            if node.digest in self.staged:
+                return self.staged[node.digest]
             module = self.inputs[node.digest or ""].by_key.get(self.key)
             return module.true_delta.to(self.device) if module else None
         if node.method in METHODS:
@@ -217,9 +253,9 @@ class _Module:
 
     def _merge(self, node: Call) -> LowRank | None:
         """What a method makes of its inputs, once: those are taken as the expression says, truncated where it does."""
-        key = _digest(node)
+        key = node_digest(node)
         if key not in self.results:
-            parts = [_weighted(child) for child in node.children]
+            parts = [weighted(child) for child in node.children]
             deltas = [self._evaluate(child, truncating=True) for _, child in parts]
             present = [delta for delta in deltas if delta is not None]
             if not present:
@@ -235,7 +271,7 @@ class _Module:
 
     def _stream(self, node: Node) -> int:
         """Names this module of what an input came from, wherever in the expression it stands."""
-        name = hashlib.sha256(f"{_digest(node)} {self.name}".encode()).digest()
+        name = hashlib.sha256(f"{node_digest(node)} {self.name}".encode()).digest()
         return int.from_bytes(name[:8], "big", signed=True)
 
     def _check_shapes(self, terms: list[LowRank]) -> None:
@@ -255,36 +291,6 @@ class _Module:
 
 def _kept(child: LowRank | None, node: Call) -> LowRank | None:
     return None if child is None else truncated(child, node.params).delta
-
-
-def _truncates(node: Node) -> bool:
-    """Whether a truncation stands outside of all methods; what methods take is theirs."""
-    if isinstance(node, Leaf) or node.method in METHODS:
-        return False
-    return node.method == "truncate" or any(map(_truncates, node.children))
-
-
-def _weighted(node: Node) -> tuple[float, Node]:
-    """An input of a method as its weight and the rest: methods may vote without weights, and mask without them."""
-    if isinstance(node, Call) and node.method == "linear" and len(node.children) == 1:
-        return node.weights[0], node.children[0]
-    return 1.0, node
-
-
-def _outermost(node: Node, weight: float = 1.0) -> Iterator[tuple[float, str]]:
-    """The methods that no other method stands around, by digest, with the factors in front of them."""
-    if isinstance(node, Leaf):
-        return
-    if node.method in METHODS:
-        yield weight, _digest(node)
-        return
-    weights = node.weights if node.method == "linear" else (1.0,)
-    for factor, child in zip(weights, node.children, strict=True):
-        yield from _outermost(child, weight * factor)
-
-
-def _digest(node: Node) -> str:
-    return json_digest(node_document(node))
 
 
 def _common(values: set[str | None]) -> str | None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from composition.adapter import LoadedAdapter, check_composable
 from composition.base_weights import BaseWeights
 from composition.card import write_description
-from composition.engine import Composition, Progress, choose_device, compose, silent
+from composition.engine import Composition, Progress, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
 from composition.report import Report
+from composition.schedule import choose_device
 from registry.domain.errors import BaseConflict, FileNotInVersion
 from registry.domain.expression import format
 from registry.domain.recipe import Recipe
