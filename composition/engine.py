@@ -16,7 +16,7 @@ from torch import Tensor
 from composition.adapter import LoadedAdapter, LoadedModule
 from composition.agreement import agreed_forms, bias_of, check_biases, check_truncated
 from composition.batches import Task, is_truncation
-from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
+from composition.low_rank import LowRank, Truncation, balanced, concatenate, distance, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
 from composition.methods.truncate import truncated
@@ -195,7 +195,8 @@ class _Module:
     ) -> Made:
         """The module's part of the result. `cut`: its truncation, if that was computed along with others'."""
         delta, norm, error = self._truncated(root, exact, cut)
-        rounded, rounding = self._rounded(delta.folded(), dtype)
+        is_balanced = is_truncation(root) and delta.rank < exact.rank
+        rounded, rounding = self._rounded(delta.folded(), dtype, is_balanced=is_balanced)
         merged, lost = self._fitted(root)
         report = ModuleReport(self.name, exact.rank, rounded.rank, norm, error, rounding, merged, lost)
         return ComposedModule(self.name, rounded.to(torch.device("cpu")), form, self._bias(root, dtype)), report
@@ -280,13 +281,13 @@ class _Module:
             reason = f"the inputs have deltas of the shapes {shapes[0]} and {shapes[1]}"
             raise UnsupportedAdapter("the inputs", f"the module {self.name}", reason)
 
-    def _rounded(self, delta: LowRank, dtype: torch.dtype) -> tuple[LowRank, float]:
+    def _rounded(self, delta: LowRank, dtype: torch.dtype, *, is_balanced: bool) -> tuple[LowRank, float]:
         """The delta in the dtype that is stored, and the norm of what that changed."""
         if dtype == delta.A.dtype:
             return self._in_range(delta, "float32"), 0.0
-        delta = balanced(delta)
+        delta = delta if is_balanced else balanced(delta)
         rounded = self._in_range(LowRank(delta.A.to(dtype), delta.B.to(dtype)), str(dtype).removeprefix("torch."))
-        return rounded, difference(delta, LowRank(rounded.A.float(), rounded.B.float())).norm()
+        return rounded, distance(delta, rounded)
 
 
 def _kept(child: LowRank | None, node: Call) -> LowRank | None:

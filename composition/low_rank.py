@@ -26,6 +26,7 @@ from composition.small_core import (
 )
 from composition.threads import one_thread
 
+_TINY = 1e-12  # squares of smaller numbers, summed up, may leave float32's range
 _WIDE = 32  # binary orders of magnitude that one factor takes alone
 
 
@@ -172,8 +173,8 @@ def _cut(delta: LowRank, core: Core, choose: Callable[[Tensor], int]) -> Truncat
         return Truncation(delta, _length(known), 0.0, known)
     root = values[:kept].sqrt()
     result = LowRank(
-        core.right.times(right[:kept].T * root).formed().T.to(delta.A.dtype).contiguous(),
-        core.left.times(left[:, :kept] * root).formed().to(delta.B.dtype),
+        core.right.times(right[:kept].T * root).formed(delta.A.dtype).T.contiguous(),
+        core.left.times(left[:, :kept] * root).formed(delta.B.dtype),
     )
     return Truncation(result, _length(known), _length(known[kept:]), known)
 
@@ -223,6 +224,8 @@ def balanced(delta: LowRank) -> LowRank:
     b = torch.linalg.vector_norm(delta.B, dim=0, dtype=torch.float64)
     exponent = torch.where((a > 0) & (b > 0), ((a / b).log2() / 2).round(), torch.zeros_like(a))
     factor = torch.exp2(exponent).to(delta.A.dtype)
+    if not exponent.any():
+        return delta
     return replace(delta, A=delta.A / factor[:, None], B=delta.B * factor)
 
 
@@ -231,12 +234,31 @@ def is_finite(values: Tensor) -> bool:
     if not values.numel():
         return True
     least, largest = values.aminmax()  # NaN wins over every number
-    return bool(least.isfinite() & largest.isfinite())
+    return math.isfinite(least) and math.isfinite(largest)
 
 
-def difference(exact: LowRank, rounded: LowRank) -> LowRank:
-    """exact - rounded for factors that differ by little, written so that nothing cancels. Both have scaling 1."""
-    return LowRank(torch.cat((exact.A, exact.A - rounded.A)), torch.cat((exact.B - rounded.B, rounded.B), dim=1))
+@one_thread()
+def distance(exact: LowRank, rounded: LowRank) -> float:
+    """The norm of exact - rounded for factors that differ by little, summed so that nothing cancels; scaling 1 each.
+
+    With D for differences: |B A - B' A'|² = |D_B A + B' D_A|², by Gram matrices of blocks.
+    """
+    b, mixed_b, own_b = _grams_apart(exact.B, rounded.B)
+    a, mixed_a, own_a = _grams_apart(exact.A.T, rounded.A.T)
+    crossed = (mixed_b * (mixed_a.T + a)).sum()  # A = A' + D_A
+    return math.sqrt(max(0.0, float((b * (own_a + mixed_a + mixed_a.T + a)).sum() + 2 * crossed + (own_b * a).sum())))
+
+
+def _grams_apart(exact: Tensor, rounded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gram matrices of D with D, of D with the rounded factor, and of that with itself; D = exact - rounded.
+
+    In float32, which a figure of a report can do with, unless its squares could leave the range.
+    """
+    rounded = rounded.to(exact.dtype)
+    change = exact - rounded
+    if not _TINY < float(change.abs().amax() if change.numel() else 0.0) < 1 / _TINY:
+        return gram(change), gram(change, rounded), gram(rounded)
+    return (change.T @ change).double(), (change.T @ rounded).double(), (rounded.T @ rounded).double()
 
 
 def _core(delta: LowRank, grams: Grams | None = None) -> Core:

@@ -45,15 +45,22 @@ class Basis:
         """The basis after a rotation, or some of its columns; nothing tall is formed."""
         return Basis(self.tall, inside if self.small is None else self.small @ inside)
 
-    def formed(self) -> Tensor:
-        """The columns themselves, (n, any) in float64, block by block; laid out as the factor is."""
+    def formed(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """The columns themselves, (n, any), computed in float64 block by block; laid out as the factor is."""
         if self.small is None:
-            return self.tall
-        if _is_wide(self.tall):
-            wide, small = self.tall.T, self.small.T.contiguous()
-            return _joined([small @ block for block in _columns(wide)], dim=1).T
-        small = self.small.contiguous()
-        return _joined([block @ small for block in _rows(self.tall)], dim=0)
+            return self.tall.to(dtype)
+        wide, small = _is_wide(self.tall), self.small.contiguous()
+        side = self.tall.T if wide else self.tall
+        shape = (small.shape[1], len(self.tall)) if wide else (len(self.tall), small.shape[1])
+        out = torch.empty(shape, dtype=dtype, device=small.device)
+        if wide:
+            small = small.T.contiguous()
+            for part, block in zip(torch.split(out, BLOCK, dim=1), _columns(side), strict=True):
+                part.copy_(small @ block)
+            return out.T
+        for part, block in zip(torch.split(out, BLOCK), _rows(side), strict=True):
+            part.copy_(block @ small)
+        return out
 
     def against(self, other: "Basis") -> Tensor:
         """The inner products of all columns with all of another basis's."""
@@ -225,10 +232,6 @@ def _added(parts: Sequence[Tensor]) -> Tensor:
     for part in parts[1:]:
         total += part
     return total
-
-
-def _joined(parts: list[Tensor], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
 
 
 def _grams(tall: Sequence[Tensor]) -> Tensor:

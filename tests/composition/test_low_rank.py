@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from composition.low_rank import LowRank, Truncation, balanced, concatenate, interpolate, spectrum, truncate
+from composition.low_rank import LowRank, Truncation, balanced, concatenate, distance, interpolate, spectrum, truncate
 from composition.small_core import by_grams, by_householder
 
 algebra = settings(max_examples=50, deadline=None)
@@ -195,6 +195,16 @@ def test_balancing_rounds_nothing(single: list[LowRank]) -> None:
     assert torch.equal(result.dense(), term.dense())
     ratio = result.A.norm(dim=1) / result.B.norm(dim=0)
     assert ratio.log2().abs().max() <= 1.001
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [1e-14, 1e-4, 1.0])
+def test_the_distance_to_rounded_factors_is_the_dense_one(dtype: torch.dtype, scale: float) -> None:
+    term = delta(50, 40, 5, seed=3)
+    term = LowRank(term.A * scale, term.B * scale) if dtype == torch.bfloat16 else term
+    rounded = LowRank(term.A.to(dtype), term.B.to(dtype))
+    exact = float((term.dense() - rounded.dense()).norm())
+    assert distance(term, rounded) == pytest.approx(exact, rel=1e-5)
 
 
 def test_factors_that_do_not_fit_are_refused() -> None:
