@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ceph test-llamacpp check bench clean
+.PHONY: help demo test test-ceph test-llamacpp check bench bench-compose clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ check: $(READY)  ## formatting, lint, types, layers
 
 bench: $(READY)  ## benchmarks: ratios against a peer or a physical limit
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-compose: $(READY)  ## composing against PEFT, formulas and cp; keeps the table in benchmarks/results/
+	$(BIN)/python -m benchmarks.compose $(ARGS)
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -5,7 +5,7 @@
     transfer     push and pull of 100 MB, against cp plus one sha256
     blobs        the folder store, against cp and sha256; memory of a large blob
     fingerprint  a base model's fingerprint, against hashing the same bytes
-    compose      a truncated sum, against PEFT
+    compose      sums, truncations, TIES and KnOTS, against PEFT, formulas and cp
 
 Each prints ratios from interleaved rounds of one run; `python -m benchmarks.NAME --help` has its options.
 """
