@@ -1,7 +1,6 @@
 """The compose use case: from a recipe over the registry's adapters to a published version.
 
-The only room that knows both the registry's service and the engine. Entry points set the number of threads before they
-call it: `torch.set_num_threads(1)` is both the fastest and what makes results independent of the machine's cores.
+The only room that knows both the registry's service and the engine.
 """
 
 import tempfile
@@ -16,7 +15,7 @@ from composition.card import write_description
 from composition.engine import Composition, Progress, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
 from composition.report import Report
-from composition.schedule import choose_device
+from composition.schedule import choose_device, in_pool, workers_of_machine
 from registry.domain.errors import BaseConflict, FileNotInVersion
 from registry.domain.expression import format
 from registry.domain.recipe import Recipe
@@ -137,10 +136,13 @@ class Inputs:
             specs[digest] = AdapterSpec(version.summary, self._registry.modules(version))
             check_composable(version.reference, specs[digest], with_base=base is not None)
         loaded: dict[str, LoadedAdapter] = {}
-        for digest, version in contents.items():
+        progress("loading", 0, len(contents))
+        loading = in_pool(
+            lambda digest: self._load(contents[digest], specs[digest], base), list(contents), workers_of_machine()
+        )
+        for digest, adapter in zip(contents, loading, strict=True):
+            loaded[digest] = adapter
             progress("loading", len(loaded), len(contents))
-            loaded[digest] = self._load(version, specs[digest], base)
-        progress("loading", len(loaded), len(contents))
         return loaded
 
     def _load(self, version: Version, spec: AdapterSpec, base: BaseWeights | None) -> LoadedAdapter:
