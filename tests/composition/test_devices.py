@@ -179,7 +179,7 @@ def test_on_a_gpu_the_size_of_groups_changes_no_bit(text: str) -> None:
 
 
 @needs_cuda
-def test_a_gpu_whose_memory_is_full_is_given_smaller_groups() -> None:
+def test_a_gpu_whose_memory_is_full_says_so_when_a_group_is_brought() -> None:
     wide = LowRank(torch.ones(8, 1 << 20), torch.ones(1 << 10, 8))
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(48 * (1 << 20) / total)
