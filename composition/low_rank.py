@@ -243,21 +243,24 @@ def distance(exact: LowRank, rounded: LowRank) -> float:
 
     With D for differences: |B A - B' A'|² = |D_B A + B' D_A|², by Gram matrices of blocks.
     """
-    b, mixed_b, own_b = _grams_apart(exact.B, rounded.B)
-    a, mixed_a, own_a = _grams_apart(exact.A.T, rounded.A.T)
+    change_b, change_a = exact.B - rounded.B.to(exact.B.dtype), exact.A - rounded.A.to(exact.A.dtype)
+    largest = [float(change.abs().amax()) if change.numel() else 0.0 for change in (change_b, change_a)]
+    if largest == [0.0, 0.0]:
+        return 0.0
+    b, mixed_b, own_b = _grams_apart(change_b, rounded.B, largest[0])
+    a, mixed_a, own_a = _grams_apart(change_a.T, rounded.A.T, largest[1])
     crossed = (mixed_b * (mixed_a.T + a)).sum()  # A = A' + D_A
     return math.sqrt(max(0.0, float((b * (own_a + mixed_a + mixed_a.T + a)).sum() + 2 * crossed + (own_b * a).sum())))
 
 
-def _grams_apart(exact: Tensor, rounded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _grams_apart(change: Tensor, rounded: Tensor, largest: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gram matrices of D with D, of D with the rounded factor, and of that with itself; D = exact - rounded.
 
-    In float32, which a figure of a report can do with, unless its squares could leave the range.
+    In float32, which a figure of a report can do with, unless squares could leave its range.
     """
-    rounded = rounded.to(exact.dtype)
-    change = exact - rounded
-    if not _TINY < float(change.abs().amax() if change.numel() else 0.0) < 1 / _TINY:
+    if largest and not _TINY < largest < 1 / _TINY:
         return gram(change), gram(change, rounded), gram(rounded)
+    rounded = rounded.to(change.dtype)
     return (change.T @ change).double(), (change.T @ rounded).double(), (rounded.T @ rounded).double()
 
 
