@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test test-ceph test-llamacpp test-peers check bench bench-quality clean
+.PHONY: help environment demo test test-ceph test-llamacpp test-peers check bench bench-compose bench-quality clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ check: $(READY)  ## formatting, lint, types, layers
 
 bench: $(READY)  ## benchmarks: ratios against a peer or a physical limit
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-compose: $(READY)  ## composing against PEFT, formulas and cp; keeps the table in benchmarks/results/
+	$(BIN)/python -m benchmarks.compose $(ARGS)
 
 bench-quality: $(VENV)/.bench  ## accuracy of every method and of PEFT's on real adapters; writes the docs' tables and plots
 	$(BIN)/python -m benchmarks.quality $(ARGS)

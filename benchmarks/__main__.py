@@ -5,7 +5,7 @@
     transfer     push and pull of 100 MB, against cp plus one sha256
     blobs        the folder store, against cp and sha256; memory of a large blob
     fingerprint  a base model's fingerprint, against hashing the same bytes
-    compose      a truncated sum, against PEFT
+    compose      sums, truncations, TIES and KnOTS, against PEFT, formulas and cp
     merge        into a 2 GB base, against cp, PEFT and mergekit (installs mergekit into a cache of its own)
     quality      accuracy of every method on real adapters, against PEFT; only where it is named (`make bench-quality`)
 

@@ -1,38 +1,43 @@
 """The engine: a pinned recipe and its loaded inputs in, one adapter and a report out.
 
-Module by module, on the CPU or a GPU by the same code. Sums stay concatenations of ranks, a truncation is computed
-through the small core, every other method gives one low-rank delta, and what is stored is rounded once. The same
-recipe and inputs give the same bits on the same kind of device; set one intra-op thread per worker (see `low_rank`).
-It reads and writes no files.
+Module by module, on the CPU or a GPU by the same code; `schedule` says how many at once. Sums stay concatenations of
+ranks, a truncation is computed through the small core, every other method gives one low-rank delta, and what is stored
+is rounded once. The same recipe and inputs give the same bits on the same kind of device. It reads and writes no files.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import torch
 from torch import Tensor
 
 from composition.adapter import LoadedAdapter, LoadedModule, Scale
 from composition.agreement import agreed_forms, agreed_layout, bias_of, check_biases, check_truncated
+from composition.batches import Task, is_truncation
 from composition.beginnings import check_beginnings
 from composition.ia3 import compose_scales
-from composition.low_rank import LowRank, Truncation, balanced, difference, is_finite
+from composition.low_rank import LowRank, Truncation, balanced, distance, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
 from composition.methods.truncate import truncated
 from composition.parents import Parents
 from composition.replaced import ComposedTensor, compose_replacements
 from composition.report import ModuleReport, Report, together
+from composition.schedule import Groups, choose_device, workers_of_machine
 from composition.spelling import speller, spellings
+from composition.staging import size_of
 from composition.terms import LINEAR, Form, adapted_kinds, padded
 from composition.tree import node_digest, outermost, truncates, weighted, weights_of
 from composition.whole import add, norm
-from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
+from registry.domain.errors import InvalidAdapter, InvalidRecipe, UnsupportedAdapter
 from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves
 from registry.formats import peft
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
+
+_COPIES = 12  # of a module's factors, in float32, that computing it takes at most
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -72,6 +77,9 @@ class Composition:
     scales: tuple[Scale, ...] = ()
 
 
+Made = tuple[ComposedModule, ModuleReport]
+
+
 def silent(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
@@ -82,11 +90,15 @@ def compose(
     *,
     device: str = "auto",
     every_entry: bool = False,
+    workers: int | None = None,
+    groups: Groups | None = None,
     progress: Progress = silent,
 ) -> Composition:
     """Compute a pinned recipe over inputs {content digest: adapter}.
 
     `every_entry`: the report counts conflicts of sign without sampling large modules.
+    `workers` is the number of threads on a CPU, by default one for each core. `groups` bounds how many modules a GPU
+    computes at once, and makes a CPU go the same way. None of them changes a bit of the result.
     Raises InvalidRecipe if it is not pinned, UnsupportedAdapter for inputs that don't go together and for a result that
     is zero, InvalidAdapter for numbers that don't fit the dtype.
     """
@@ -111,14 +123,19 @@ def compose(
         adapted=adapted_kinds({name: forms[key] for key, name in names.items()}),
         dtype=_DTYPES[recipe.dtype],
     )
-    modules: list[ComposedModule] = []
-    reports: list[ModuleReport] = []
-    for done, (key, name) in enumerate(names.items()):
-        progress("composing", done, len(names))
-        module, report = _Module(key, name, used, parents, target).compose(root, forms[key], _DTYPES[recipe.dtype])
-        reports.append(report)
-        modules.append(module)
-    progress("composing", len(names), len(names))
+    work = [_Module(key, name, used, parents, target) for key, name in names.items()]
+    if groups is None and target.type == "cuda":
+        groups = Groups()
+    if any(module.is_dense for module in work):
+        workers = 1  # each takes several times the memory of a matrix of the base
+    task: Task[Made] = Task(root, forms, _DTYPES[recipe.dtype])
+    made: list[Made] = []
+    progress("composing", 0, len(names))
+    for part in task.run(work, groups, workers or workers_of_machine()):
+        made.append(part)
+        progress("composing", len(made), len(names))
+    made.sort(key=lambda part: part[0].name)
+    modules, reports = [module for module, _ in made], [report for _, report in made]
     modules = modules if scales else _stored(modules)
     reports += [report for _, report in scales]
     summaries = [used[digest].summary for digest in sorted(used)]
@@ -155,26 +172,12 @@ def _with_bias(module: ComposedModule) -> ComposedModule:
     return replace(module, delta=delta, bias=bias)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that a setting means; `auto` is the GPU if there is one. Raises InvalidSetting."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InvalidSetting("device", name, "write auto, cpu, cuda or cuda:1") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InvalidSetting("device", name, "write auto, cpu, cuda or cuda:1")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InvalidSetting("device", name, f"this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Module:
     """One module of the result, evaluated over the inputs that have it. None stands for no delta at all.
 
-    `results` keeps what methods gave, by their nodes' digests: a truncation around them asks twice.
+    `results` keeps what methods gave, by their nodes' digests: a truncation around them asks twice. `staged` are
+    inputs' deltas that are on the device already, by content digest.
     """
 
     key: str
@@ -183,41 +186,72 @@ class _Module:
     parents: Parents
     device: torch.device
     results: dict[str, Truncation] = field(default_factory=dict)
+    staged: dict[str, LowRank] = field(default_factory=dict)
 
-    def compose(self, root: Node, form: Form, dtype: torch.dtype) -> tuple[ComposedModule, ModuleReport]:
+    @property
+    def found(self) -> dict[str, LoadedModule]:
+        """This module of the inputs that have it {content digest: module}."""
+        return {
+            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
+        }
+
+    @property
+    def factors(self) -> dict[str, LowRank]:
+        """What of it can be copied to a device as it is {content digest: delta}."""
+        return {digest: module.delta for digest, module in self.found.items() if not module.decomposed}
+
+    @property
+    def is_dense(self) -> bool:
+        return any(module.decomposed for module in self.found.values())
+
+    @property
+    def shape(self) -> Hashable:
+        """Equal for modules whose inputs have equal shapes."""
+        return tuple((digest, module.delta.shape, module.delta.rank) for digest, module in self.found.items())
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it may take on a device: factors, their sum, that in float64, and what comes of it."""
+        dense = sum(prod(module.delta.shape) for module in self.found.values() if module.decomposed)
+        return _COPIES * (size_of(list(self.factors.values())) + 4 * dense)
+
+    def exact(self, root: Node) -> LowRank:
+        """The result before any truncation."""
         exact = self._evaluate(root, truncating=False)
         if exact is None:
             raise AssertionError(f"no input of the canonical recipe has the module {self.name}")
-        delta, norm, error = self._truncated(root, exact)
-        rounded, rounding = self._rounded(delta.folded(), dtype)
+        return exact
+
+    def compose(
+        self, root: Node, exact: LowRank, *, form: Form, dtype: torch.dtype, cut: Truncation | None = None
+    ) -> Made:
+        """The module's part of the result. `cut`: its truncation, if that was computed along with others'."""
+        delta, norm, error = self._truncated(root, exact, cut)
+        is_balanced = is_truncation(root) and delta.rank < exact.rank
+        rounded, rounding = self._rounded(delta.folded(), dtype, is_balanced=is_balanced)
         merged, lost = self._fitted(root)
-        deltas = {digest: module.true_delta.to(self.device) for digest, module in self._modules.items()}
+        deltas = {digest: module.true_delta.to(self.device) for digest, module in self.found.items()}
         measured = self.parents.measure(deltas, exact)
         report = ModuleReport(
             self.name, exact.rank, rounded.rank, norm, error, rounding, merged, lost, measured=measured
         )
         return ComposedModule(self.name, rounded.to(torch.device("cpu")), form, self._bias(root, dtype)), report
 
-    @property
-    def _modules(self) -> dict[str, LoadedModule]:
-        """This module of the inputs that have it, by content digest."""
-        return {digest: found.by_key[self.key] for digest, found in self.inputs.items() if self.key in found.by_key}
-
     def _bias(self, root: Node, dtype: torch.dtype) -> Tensor | None:
         """The module's bias as it is stored, or None for one that is zero."""
-        bias = bias_of(root, self._modules)
+        bias = bias_of(root, self.found)
         if bias is None or not bias.any():
             return None
         if not is_finite(bias.to(dtype)):
             raise InvalidAdapter(f"module {self.name}", f"its bias overflows {dtype}; choose smaller weights")
         return bias.to(dtype)
 
-    def _truncated(self, root: Node, exact: LowRank) -> tuple[LowRank, float, float]:
+    def _truncated(self, root: Node, exact: LowRank, cut: Truncation | None) -> tuple[LowRank, float, float]:
         """The result, the norm before any truncation, and the norm of what truncations took away."""
         if not truncates(root):
             return exact, norm(exact), 0.0
-        if isinstance(root, Call) and root.method == "truncate" and not truncates(root.children[0]):
-            result = truncated(exact, root.params)
+        if is_truncation(root):
+            result = cut or truncated(exact, root.params)
             return result.delta, result.norm, result.error
         delta = self._evaluate(root, truncating=True)
         assert delta is not None
@@ -234,6 +268,8 @@ class _Module:
 
     def _evaluate(self, node: Node, *, truncating: bool) -> LowRank | None:
         if isinstance(node, Leaf):
+            if node.digest in self.staged:
+                return self.staged[node.digest]
             module = self.inputs[node.digest or ""].by_key.get(self.key)
             return module.true_delta.to(self.device) if module else None
         if node.method in METHODS:
@@ -282,13 +318,13 @@ class _Module:
             reason = f"the inputs have deltas of the shapes {shapes[0]} and {shapes[1]}"
             raise UnsupportedAdapter("the inputs", f"the module {self.name}", reason)
 
-    def _rounded(self, delta: LowRank, dtype: torch.dtype) -> tuple[LowRank, float]:
+    def _rounded(self, delta: LowRank, dtype: torch.dtype, *, is_balanced: bool) -> tuple[LowRank, float]:
         """The delta in the dtype that is stored, and the norm of what that changed."""
         if dtype == delta.A.dtype:
             return self._in_range(delta, "float32"), 0.0
-        delta = balanced(delta)
+        delta = delta if is_balanced else balanced(delta)
         rounded = self._in_range(LowRank(delta.A.to(dtype), delta.B.to(dtype)), str(dtype).removeprefix("torch."))
-        return rounded, difference(delta, LowRank(rounded.A.float(), rounded.B.float())).norm()
+        return rounded, distance(delta, rounded)
 
 
 def _kept(child: LowRank | None, node: Call) -> LowRank | None:

@@ -1,7 +1,6 @@
 """The compose use case: from a recipe over the registry's adapters to a published version.
 
-The only room that knows both the registry's service and the engine. Entry points set the number of threads before they
-call it: `torch.set_num_threads(1)` is both the fastest and what makes results independent of the machine's cores.
+The only room that knows both the registry's service and the engine.
 """
 
 import tempfile
@@ -14,9 +13,10 @@ from composition.adapter import LoadedAdapter, check_composable
 from composition.base_weights import BaseWeights
 from composition.beginnings import with_beginnings
 from composition.card import write_description
-from composition.engine import Composition, Progress, choose_device, compose, silent
+from composition.engine import Composition, Progress, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
 from composition.report import Report
+from composition.schedule import choose_device, in_pool, workers_of_machine
 from composition.similarity import Similarity, compare
 from registry.domain.errors import BaseConflict, FileNotInVersion
 from registry.domain.expression import format
@@ -159,11 +159,12 @@ class Inputs:
                 given_init=digest in begun,
             )
         loaded: dict[str, LoadedAdapter] = {}
-        for digest, version in contents.items():
-            progress("loading", len(loaded), len(contents))
+
+        def load(digest: str) -> LoadedAdapter:
+            version = contents[digest]
             file = _weights(version)
             with self._registry.open_file(version, file.path) as stream:
-                loaded[digest] = load_adapter(
+                return load_adapter(
                     stream,
                     specs[digest],
                     subject=version.reference,
@@ -172,7 +173,12 @@ class Inputs:
                     replacing=replacing,
                     given_init=digest in begun,
                 )
-        progress("loading", len(loaded), len(contents))
+
+        progress("loading", 0, len(contents))
+        loading = in_pool(load, list(contents), workers_of_machine())
+        for digest, adapter in zip(contents, loading, strict=True):
+            loaded[digest] = adapter
+            progress("loading", len(loaded), len(contents))
         return loaded
 
 

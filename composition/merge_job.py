@@ -9,10 +9,11 @@ from pathlib import Path
 
 from composition.base_merge import merge_shards
 from composition.base_weights import BaseWeights
-from composition.engine import choose_device, silent
+from composition.engine import silent
 from composition.jobs import Inputs, check_same_base
 from composition.merge_plan import REVISION, Merged, Plan, Progress, check_format, check_output
 from composition.merge_terms import Target, merge_terms
+from composition.schedule import choose_device
 from composition.shards import shards_of
 from registry.domain.errors import BaseNotFound, NameTaken, WrongBase
 from registry.domain.expression import format

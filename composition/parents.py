@@ -14,6 +14,7 @@ from torch import Tensor
 
 from composition.low_rank import LowRank
 from composition.spectra import Grams, singular_values
+from composition.tree import weights_of
 from registry.domain.recipe import Call, Leaf, Node
 
 LIMIT = 32  # parents up to which every pair is compared
@@ -114,8 +115,7 @@ def _paths(node: Node, weight: float) -> Iterator[tuple[str, float]]:
     if isinstance(node, Leaf):
         yield node.digest or "", weight
         return
-    factors = node.weights if node.method == "linear" else (1.0,) * len(node.children)
-    for factor, child in zip(factors, node.children, strict=True):
+    for factor, child in zip(weights_of(node), node.children, strict=True):
         yield from _paths(child, weight * factor)
 
 

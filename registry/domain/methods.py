@@ -141,7 +141,7 @@ _TABLE = (
     ),
     Method(
         name="della",
-        revision=1,
+        revision=2,  # ranks magnitudes that every device rounds alike
         arity=(1, MAX_INPUTS),
         parameters=(
             _DROP,
