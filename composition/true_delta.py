@@ -1,9 +1,10 @@
 """Methods that look at every element of a delta: row tiles in, the best low-rank approximation out.
 
 A delta's rows are formed a tile at a time, never all of them. What a method makes of a tile is a function of the tile,
-so it can be computed again in each pass; the result is approximated by a block Krylov space that starts at the inputs'
-own A factors. Tiles have one fixed height, whatever the machine, and are added up in their order: a result doesn't
-depend on memory or threads (but see `low_rank` on LAPACK). This room knows no recipes and no papers on merging.
+so it can be computed again in each pass; the result is approximated by its Gram matrix where that is small, else by a
+block Krylov space that starts at the inputs' own A factors. Tiles have one fixed height, whatever the machine, and are
+added up in their order: a result doesn't depend on memory or threads (but see `low_rank` on LAPACK). This room
+knows no recipes and no papers on merging.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from composition.sparsify import bracket, thresholds
 
 TILE = 64  # rows of a delta that are formed at once
 ITERATIONS = 2  # of the Krylov space, beyond its start
+GRAM = 1024  # columns up to which the result's Gram matrix is small enough to find the best basis with
 _SAMPLE = 1 << 16  # elements that bracket a magnitude
 _NOISE = 1e-7  # singular values below this times the largest are rounding of float32
 
@@ -79,7 +81,7 @@ class TrueDeltas:
     def fit(self, merge: Merge, rank: int | None) -> Truncation:
         """The merged delta at a rank, by default the sum of the inputs' ranks. `norm` and `error` are the merge's.
 
-        Exact up to rounding where the Krylov space would be as large as the matrix.
+        The best of its rank, up to rounding, in modules of at most GRAM columns.
         Source: Musco and Musco 2015, algorithm 2; Halko, Martinsson and Tropp 2011, section 4.
         """
         rank = min(rank or self.rank, *self.shape)
@@ -88,7 +90,8 @@ class TrueDeltas:
             return Truncation(self._nothing(), 0.0, 0.0)
         if (ITERATIONS + 1) * width >= min(self.shape):
             return self._fit_whole(merge, rank)
-        return self._fit_within(merge, self._krylov(merge, width), rank)
+        basis = self._eigenbasis(merge, rank) if self.shape[1] <= GRAM else self._krylov(merge, width)
+        return self._fit_within(merge, basis, rank)
 
     def _merged(self, merge: Merge) -> Iterator[Tensor]:
         return map(merge, self.tiles())
@@ -100,6 +103,12 @@ class TrueDeltas:
         root = values[:kept].sqrt()
         delta = LowRank((root[:, None] * right[:kept]).float(), (left[:, :kept] * root).float())
         return Truncation(delta, float(values.norm()), float(values[kept:].norm()))
+
+    def _eigenbasis(self, merge: Merge, rank: int) -> Tensor:
+        """The right singular vectors of the result's largest values: (columns, rank), float64."""
+        one = torch.eye(self.shape[1], device=self._deltas[0].A.device)
+        basis: Tensor = torch.linalg.eigh(self._power(merge, one))[1][:, -rank:]
+        return basis.contiguous()
 
     def _krylov(self, merge: Merge, width: int) -> Tensor:
         """An orthonormal basis of the result's row space, nearly: (columns, (ITERATIONS + 1) * width), float64."""
