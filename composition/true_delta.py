@@ -1,10 +1,10 @@
 """Methods that look at every element of a delta: row tiles in, the best low-rank approximation out.
 
 A delta's rows are formed a block at a time. What a method makes of them is a function of their values, so that it can
-be computed again in each pass; what fits into KEPT is kept instead. The result is approximated by a block Krylov space
-that starts at the inputs' own A factors. Products and sums are those of whole blocks, in their order, in one thread;
-a tile is a part of a block that stays in the processor's cache. So neither its height nor the number of threads nor
-KEPT changes a bit. This room knows no recipes and no papers on merging.
+be computed again in each pass; what fits into KEPT is kept instead. The result is approximated by its Gram matrix where
+that is small, else by a block Krylov space that starts at the inputs' own A factors. Products and sums are those of
+whole blocks, in their order, in one thread; a tile is a part of a block that stays in the processor's cache. So neither
+its height nor the number of threads nor KEPT changes a bit. This room knows no recipes and no papers on merging.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,7 @@ from composition.threads import one_thread
 BLOCK = 64  # rows of a delta that are formed and added up at once
 KEPT = 1 << 24  # elements of a result, from its first row on, that are kept from pass to pass: 64 MiB
 ITERATIONS = 2  # of the Krylov space, beyond its start
+GRAM = 1024  # columns up to which the result's Gram matrix is small enough to find the best basis with
 _TILE = 1 << 16  # elements of an input that a method sees at once on a CPU
 _SAMPLE = 1 << 16  # elements that bracket a magnitude
 _NOISE = 1e-7  # singular values below this times the largest are rounding of float32
@@ -115,7 +116,7 @@ class TrueDeltas:
     def fit(self, merge: Merge, rank: int | None) -> Truncation:
         """The merged delta at a rank, by default the sum of the inputs' ranks. `norm` and `error` are the merge's.
 
-        Exact up to rounding where the Krylov space would be as large as the matrix.
+        The best of its rank, up to rounding, in modules of at most GRAM columns.
         Source: Musco and Musco 2015, algorithm 2; Halko, Martinsson and Tropp 2011, section 4.
         """
         rank = min(rank or self.rank, *self.shape)
@@ -125,7 +126,8 @@ class TrueDeltas:
         merged = _Merged(self, merge)
         if (ITERATIONS + 1) * width >= min(self.shape):
             return _fit_whole(torch.cat(list(merged.blocks())).double(), rank)
-        return _fit_within(merged, self._krylov(merged, width), rank)
+        basis = _eigenbasis(merged, rank) if self.shape[1] <= GRAM else self._krylov(merged, width)
+        return _fit_within(merged, basis, rank)
 
     def _krylov(self, merged: "_Merged", width: int) -> Tensor:
         """An orthonormal basis of the result's row space, nearly: (columns, (ITERATIONS + 1) * width), float64."""
@@ -173,6 +175,15 @@ class _Merged:
                 rows[at : at + tile.values.shape[1]] = self._merge(tile)
             yield rows
 
+    def gram(self) -> Tensor:
+        """Mᵀ M: (columns, columns), float64."""
+        total: Tensor | None = None
+        for rows in self.blocks():
+            part = (rows.T @ rows).double()
+            total = part if total is None else total.add_(part)
+        assert total is not None
+        return total
+
     def power(self, block: Tensor) -> Tensor:
         """Mᵀ M block: (columns, width), float64."""
         total = torch.zeros(block.shape, dtype=torch.float64, device=block.device)
@@ -187,6 +198,12 @@ def _fit_whole(whole: Tensor, rank: int) -> Truncation:
     root = values[:kept].sqrt()
     delta = LowRank((root[:, None] * right[:kept]).float(), (left[:, :kept] * root).float())
     return Truncation(delta, float(values.norm()), float(values[kept:].norm()))
+
+
+def _eigenbasis(merged: _Merged, rank: int) -> Tensor:
+    """The right singular vectors of the result's largest values: (columns, rank), float64."""
+    basis: Tensor = torch.linalg.eigh(merged.gram())[1][:, -rank:]
+    return basis.contiguous()
 
 
 def _fit_within(merged: _Merged, basis: Tensor, rank: int) -> Truncation:

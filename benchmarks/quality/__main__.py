@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from importlib.metadata import version
 from typing import Any
 
@@ -38,15 +37,13 @@ def main() -> int:
 
 
 def _measured(workers: int, precision: str) -> dict[str, Any]:
-    started = time.monotonic()
     pool = Pool(workers, precision)
     try:
         found = measure(pool)
     finally:
         pool.close()
-    minutes = round((time.monotonic() - started) / 60, 1)
     versions = {name: version(name) for name in ("torch", "peft", "transformers")}
-    return {"machine": machine(), "versions": versions, "precision": precision, "minutes": minutes, **found}
+    return {"machine": machine(), "versions": versions, "precision": precision, **found}
 
 
 if __name__ == "__main__":

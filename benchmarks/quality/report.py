@@ -44,7 +44,7 @@ def tables(document: Document) -> str:
 def _machine(document: Document) -> str:
     facts = {**document["machine"], **document["versions"]}
     listed = ", ".join(f"{key} {value}" for key, value in facts.items())
-    return f"Measured in {document['minutes']:.0f} minutes, scored in {document['precision']}: {listed}."
+    return f"Scored in {document['precision']}: {listed}."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
