@@ -19,9 +19,10 @@ from composition import ia3
 from composition.adapter import LoadedAdapter, LoadedModule, check_composable
 from composition.base_weights import BaseWeights
 from composition.dora import decomposed
-from composition.engine import ComposedModule, Composition
+from composition.engine import Composition
 from composition.ia3 import load_scale
 from composition.low_rank import is_finite
+from composition.module import ComposedModule
 from composition.replaced import ComposedTensor, is_of_base, replacements, split
 from composition.single_file import load_modules, save_diffusers
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from composition import flux
 from composition.adapter import LoadedModule
-from composition.engine import ComposedModule, Composition
+from composition.engine import Composition
 from composition.layers import Layer, deduplicate, read_layers, with_text_model
 from composition.low_rank import LowRank
+from composition.module import ComposedModule
 from composition.terms import Form, pack
 from composition.whole import at_most_full
 from registry.domain.spec import AdapterSpec
