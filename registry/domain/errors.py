@@ -30,6 +30,7 @@
     │   └── AliasInUse                      yanking the target of an alias without force
     ├── DamageFound                exit 1   stored bytes are missing or changed
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
+    ├── NotEnoughMemory            exit 1   a module that a device's memory can't hold
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
@@ -507,6 +508,15 @@ class NotEnoughSpace(AdaptersError):
     path: str
     needed: int
     free: int
+
+
+@dataclass(eq=False)
+class NotEnoughMemory(AdaptersError):
+    template: ClassVar[str] = "{subject}: not enough memory on {device} to compute it"
+    hint_template: ClassVar[str] = "end what else uses the device, or compute it with --device cpu"
+
+    subject: str
+    device: str
 
 
 @dataclass(eq=False)
