@@ -33,6 +33,7 @@
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
         ├── DatabaseFailure
+        ├── ServerFailure                   a server can't be reached, or answers nonsense
         └── SchemaMismatch                  a database newer than the program, or not migrated
 
 An error carries fields, never a formatted string; `message` says what is wrong and where, `hint` what to do next.
@@ -472,6 +473,14 @@ class StorageFailure(Failure):
 class DatabaseFailure(Failure):
     template: ClassVar[str] = "the database failed: {reason}"
     hint_template: ClassVar[str] = "check ADAPTERS_DATABASE_URL and that the database is running"
+
+
+@dataclass(eq=False)
+class ServerFailure(Failure):
+    template: ClassVar[str] = "{url}: {reason}"
+    hint_template: ClassVar[str] = "check ADAPTERS_REGISTRY, and that the server runs: {url}/readyz says so"
+
+    url: str
 
 
 @dataclass(eq=False)
