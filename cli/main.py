@@ -57,6 +57,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "revoke": Entry("cli.stewardship:revoke", "Withdraw a version for good: it can't be read any more."),
         "base": Entry("cli.bases:base", "Register base models, so that adapters are checked against them."),
     },
+    "A server and who may use it": {
+        "serve": Entry("cli.server:serve", "Serve the registry to others over HTTP."),
+    },
     "The registry and the program": {
         "verify": Entry("cli.stewardship:verify", "Check that every stored byte is still there and unchanged."),
         "migrate": Entry("cli.program:migrate", "Bring the database to this program's schema."),

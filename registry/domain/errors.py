@@ -29,6 +29,7 @@
     │   └── AliasInUse                      yanking the target of an alias without force
     ├── DamageFound                exit 1   stored bytes are missing or changed
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
+    ├── NotInstalled               exit 1   a command needs an optional part of the program
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
@@ -493,6 +494,16 @@ class NotEnoughSpace(AdaptersError):
     path: str
     needed: int
     free: int
+
+
+@dataclass(eq=False)
+class NotInstalled(AdaptersError):
+    template: ClassVar[str] = "`adapters {command}` needs {package}, which is not installed"
+    hint_template: ClassVar[str] = "pip install 'adapter-registry[{extra}]'"
+
+    command: str
+    package: str
+    extra: str
 
 
 @dataclass(eq=False)
