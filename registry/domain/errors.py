@@ -29,6 +29,7 @@
     │   └── AliasInUse                      yanking the target of an alias without force
     ├── DamageFound                exit 1   stored bytes are missing or changed
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
+    ├── AuditBroken                exit 1   lines of the audit log are not what was written
     ├── NotInstalled               exit 1   a command needs an optional part of the program
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
@@ -494,6 +495,17 @@ class NotEnoughSpace(AdaptersError):
     path: str
     needed: int
     free: int
+
+
+@dataclass(eq=False)
+class AuditBroken(AdaptersError):
+    """`lines` are the first cursors, `broken` is how many there are."""
+
+    template: ClassVar[str] = "{broken} lines of the audit log are not what was written: {lines}"
+    hint_template: ClassVar[str] = "compare them with a backup: somebody had the database in hand"
+
+    lines: str
+    broken: int
 
 
 @dataclass(eq=False)
