@@ -50,6 +50,8 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Promote and look after": {
         "promote": Entry("cli.aliases:promote", "Point an alias at a version."),
+        "gate": Entry("cli.gates:gate", "Say what a version must show before an alias may point at it."),
+        "approve": Entry("cli.gates:approve", "Say that a version may become what an alias points at."),
         "rollback": Entry("cli.aliases:rollback", "Point an alias back at the version before."),
         "eval": Entry("cli.stewardship:evaluation", "Record and list what was measured of versions."),
         "yank": Entry("cli.stewardship:yank", "Hide a version from every look-up but an exact one."),

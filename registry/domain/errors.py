@@ -5,7 +5,8 @@
     │   ├── InvalidReference                a reference or a name that doesn't parse
     │   ├── InvalidExpression               an expression that doesn't parse; points at the column
     │   ├── InvalidRecipe                   a recipe document or a method parameter that is out of bounds
-    │   └── InvalidSetting                  an environment variable or option with an impossible value
+    │   ├── InvalidSetting                  an environment variable or option with an impossible value
+    │   └── UnknownEngine                   a serving engine that there are no rules for
     ├── Absent                     exit 3   nothing of that name (or none that the caller may see)
     │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
     │   └── NoRollbackTarget                an alias without an earlier active target
@@ -142,6 +143,16 @@ class InvalidSetting(AdaptersError):
     name: str
     value: str
     reason: str
+
+
+@dataclass(eq=False)
+class UnknownEngine(AdaptersError):
+    exit_code: ClassVar[int] = 2
+    template: ClassVar[str] = "there are no rules for the engine {name!r}"
+    hint_template: ClassVar[str] = "known engines are {known}"
+
+    name: str
+    known: str
 
 
 # -- absent -----------------------------------------------------------------------------------------------------------
@@ -363,6 +374,18 @@ class Gone(Refused):
 
     reference: str
     status: str
+
+
+@dataclass(eq=False)
+class GateClosed(Refused):
+    template: ClassVar[str] = "{reference} may not become {alias}: {reasons}"
+    hint_template: ClassVar[str] = (
+        "record what was measured (`adapters eval add`) and let others approve (`adapters approve {reference} {alias}`)"
+    )
+
+    reference: str
+    alias: str
+    reasons: str
 
 
 @dataclass(eq=False)
