@@ -26,15 +26,24 @@ _reason = click.option("--reason", help="Why; the history keeps it.")
 @_expect
 @_reason
 @click.option("--across-bases", is_flag=True, help="Allow a version with another base model than the present one.")
+@click.option("--override-gate", is_flag=True, help="Pass a closed gate; takes an admin and --reason.")
 def promote(
-    out: Output, reference: Reference, alias: str, expected: int | None, reason: str | None, across_bases: bool
+    out: Output,
+    reference: Reference,
+    alias: str,
+    expected: int | None,
+    reason: str | None,
+    across_bases: bool,
+    override_gate: bool,
 ) -> None:
     """Point an alias at a version.
 
     With --expect, of several who decided on the same state only the first succeeds; the others get exit code 5.
     """
     with opened() as registry:
-        move = registry.promote(reference, alias, expected=expected, reason=reason, across_bases=across_bases)
+        move = registry.promote(
+            reference, alias, expected=expected, reason=reason, across_bases=across_bases, override_gate=override_gate
+        )
     out.answer(move_document(move), lambda: _describe(move))
 
 

@@ -50,12 +50,22 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Promote and look after": {
         "promote": Entry("cli.aliases:promote", "Point an alias at a version."),
+        "gate": Entry("cli.gates:gate", "Say what a version must show before an alias may point at it."),
+        "approve": Entry("cli.gates:approve", "Say that a version may become what an alias points at."),
         "rollback": Entry("cli.aliases:rollback", "Point an alias back at the version before."),
         "eval": Entry("cli.stewardship:evaluation", "Record and list what was measured of versions."),
         "yank": Entry("cli.stewardship:yank", "Hide a version from every look-up but an exact one."),
         "release": Entry("cli.stewardship:release", "Make a yanked or quarantined version active again."),
         "revoke": Entry("cli.stewardship:revoke", "Withdraw a version for good: it can't be read any more."),
         "base": Entry("cli.bases:base", "Register base models, so that adapters are checked against them."),
+    },
+    "A server and who may use it": {
+        "serve": Entry("cli.server:serve", "Serve the registry to others over HTTP."),
+        "login": Entry("cli.login:login", "Keep a token for a server, once it has been verified there."),
+        "logout": Entry("cli.login:logout", "Forget the token of a server."),
+        "token": Entry("cli.tokens:token", "Make, list and revoke tokens."),
+        "team": Entry("cli.teams:team", "Make teams, and say who is in them."),
+        "audit": Entry("cli.audit:audit", "Read and verify the log of what everybody did."),
     },
     "The registry and the program": {
         "verify": Entry("cli.stewardship:verify", "Check that every stored byte is still there and unchanged."),

@@ -30,7 +30,14 @@ def evaluation() -> None:
 @reference_argument()
 @click.argument("metrics", metavar="NAME=VALUE", type=ASSIGNMENT, nargs=-1, required=True, help="what was measured")
 @click.option("--dataset", help="What it was measured on.")
-def eval_add(out: Output, reference: Reference, metrics: tuple[tuple[str, str], ...], dataset: str | None) -> None:
+@click.option("--dataset-sha256", metavar="HEX", help="The content of that data set, for gates that ask for it.")
+def eval_add(
+    out: Output,
+    reference: Reference,
+    metrics: tuple[tuple[str, str], ...],
+    dataset: str | None,
+    dataset_sha256: str | None,
+) -> None:
     """Record what was measured of a version.
 
     `adapters search --metric` finds versions by it; the newest value of a metric counts.
@@ -39,7 +46,7 @@ def eval_add(out: Output, reference: Reference, metrics: tuple[tuple[str, str], 
     if len(values) < len(metrics):
         raise WrongUsage("a metric is given twice")
     with opened() as registry:
-        recorded = registry.evaluate(reference, values, dataset=dataset)
+        recorded = registry.evaluate(reference, values, dataset=dataset, dataset_sha256=dataset_sha256)
     out.answer(
         evaluation_document(recorded),
         lambda: say(f"recorded {count(len(values), 'metric')} of {recorded.adapter}@v{recorded.version}"),

@@ -3,16 +3,23 @@
 A digest is written sha256:<hex>, a time in ISO 8601.
 """
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from registry.domain.records import (
     Adapter,
+    Alias,
     AliasMove,
     BaseModel,
     Evaluation,
+    Event,
     Lineage,
+    Member,
+    Namespace,
     Parent,
     Provenance,
+    Token,
     Version,
     VersionBase,
 )
@@ -60,6 +67,17 @@ def version_document(version: Version, *, files: bool = False) -> dict[str, Any]
     return document
 
 
+def shown_document(
+    version: Version, *, aliases: Iterable[Alias], evaluations: Iterable[Evaluation], lineage: Lineage
+) -> dict[str, Any]:
+    """Everything that is known of a version: what `show` prints. `aliases` are those that point to it."""
+    return version_document(version, files=True) | {
+        "aliases": {alias.name: alias.seq for alias in aliases},
+        "evaluations": [evaluation_document(evaluation) for evaluation in evaluations],
+        "lineage": lineage_document(lineage),
+    }
+
+
 def adapter_document(adapter: Adapter, newest: Version | None) -> dict[str, Any]:
     return {
         "name": str(adapter.name),
@@ -86,6 +104,17 @@ def module_document(module: ModuleSpec) -> dict[str, Any]:
         "dtype": module.dtype,
         "variants": list(module.variants),
         "base_tensor": module.base_tensor,
+    }
+
+
+def alias_document(alias: Alias) -> dict[str, Any]:
+    return {
+        "name": str(alias.adapter),
+        "alias": alias.name,
+        "version": alias.version,
+        "seq": alias.seq,
+        "actor": alias.actor,
+        "updated_at": alias.updated_at.isoformat(),
     }
 
 
@@ -153,3 +182,45 @@ def lineage_document(lineage: Lineage) -> dict[str, Any]:
         "provenance": [provenance_document(line) for line in lineage.provenance],
         "descendants": [parent_document(descendant) for descendant in lineage.descendants],
     }
+
+
+def team_document(team: Namespace) -> dict[str, Any]:
+    return {"name": team.name, "visibility": team.visibility, "created_at": team.created_at.isoformat()}
+
+
+def member_document(member: Member) -> dict[str, Any]:
+    return {
+        "team": member.team,
+        "principal": member.principal,
+        "role": member.role.value,
+        "since": member.since.isoformat(),
+    }
+
+
+def token_document(token: Token) -> dict[str, Any]:
+    return {
+        "id": token.id,
+        "principal": token.principal,
+        "name": token.name,
+        "scopes": [scope.value for scope in token.scopes],
+        "teams": None if token.teams is None else list(token.teams),
+        "created_at": token.created_at.isoformat(),
+        "expires_at": _time(token.expires_at),
+        "used_at": _time(token.used_at),
+        "revoked_at": _time(token.revoked_at),
+    }
+
+
+def event_document(event: Event) -> dict[str, Any]:
+    return {
+        "cursor": event.cursor,
+        "kind": event.kind,
+        "name": str(event.adapter) if event.adapter else None,
+        "actor": event.actor,
+        "at": _time(event.at),
+        "payload": event.payload,
+    }
+
+
+def _time(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

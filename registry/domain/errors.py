@@ -5,7 +5,8 @@
     │   ├── InvalidReference                a reference or a name that doesn't parse
     │   ├── InvalidExpression               an expression that doesn't parse; points at the column
     │   ├── InvalidRecipe                   a recipe document or a method parameter that is out of bounds
-    │   └── InvalidSetting                  an environment variable or option with an impossible value
+    │   ├── InvalidSetting                  an environment variable or option with an impossible value
+    │   └── UnknownEngine                   a serving engine that there are no rules for
     ├── Absent                     exit 3   nothing of that name (or none that the caller may see)
     │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
     │   ├── UploadNotFound                  an upload that isn't there, has expired, or is another team's
@@ -34,10 +35,13 @@
     │   └── UploadBusy                      completing an upload while a part is being written
     ├── DamageFound                exit 1   stored bytes are missing or changed
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
+    ├── AuditBroken                exit 1   lines of the audit log are not what was written
+    ├── NotInstalled               exit 1   a command needs an optional part of the program
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
         ├── DatabaseFailure
+        ├── ServerFailure                   a server can't be reached, or answers nonsense
         └── SchemaMismatch                  a database newer than the program, or not migrated
 
 An error carries fields, never a formatted string; `message` says what is wrong and where, `hint` what to do next.
@@ -144,6 +148,16 @@ class InvalidSetting(AdaptersError):
     name: str
     value: str
     reason: str
+
+
+@dataclass(eq=False)
+class UnknownEngine(AdaptersError):
+    exit_code: ClassVar[int] = 2
+    template: ClassVar[str] = "there are no rules for the engine {name!r}"
+    hint_template: ClassVar[str] = "known engines are {known}"
+
+    name: str
+    known: str
 
 
 # -- absent -----------------------------------------------------------------------------------------------------------
@@ -376,6 +390,18 @@ class Gone(Refused):
 
 
 @dataclass(eq=False)
+class GateClosed(Refused):
+    template: ClassVar[str] = "{reference} may not become {alias}: {reasons}"
+    hint_template: ClassVar[str] = (
+        "record what was measured (`adapters eval add`) and let others approve (`adapters approve {reference} {alias}`)"
+    )
+
+    reference: str
+    alias: str
+    reasons: str
+
+
+@dataclass(eq=False)
 class DigestMismatch(Refused):
     template: ClassVar[str] = (
         "{subject}: expected sha256:{expected} ({expected_size} bytes), found sha256:{found} ({found_size} bytes)"
@@ -527,6 +553,14 @@ class DatabaseFailure(Failure):
 
 
 @dataclass(eq=False)
+class ServerFailure(Failure):
+    template: ClassVar[str] = "{url}: {reason}"
+    hint_template: ClassVar[str] = "check ADAPTERS_REGISTRY, and that the server runs: {url}/readyz says so"
+
+    url: str
+
+
+@dataclass(eq=False)
 class NotEnoughSpace(AdaptersError):
     """Sizes in bytes."""
 
@@ -536,6 +570,27 @@ class NotEnoughSpace(AdaptersError):
     path: str
     needed: int
     free: int
+
+
+@dataclass(eq=False)
+class AuditBroken(AdaptersError):
+    """`lines` are the first cursors, `broken` is how many there are."""
+
+    template: ClassVar[str] = "{broken} lines of the audit log are not what was written: {lines}"
+    hint_template: ClassVar[str] = "compare them with a backup: somebody had the database in hand"
+
+    lines: str
+    broken: int
+
+
+@dataclass(eq=False)
+class NotInstalled(AdaptersError):
+    template: ClassVar[str] = "`adapters {command}` needs {package}, which is not installed"
+    hint_template: ClassVar[str] = "pip install 'adapter-registry[{extra}]'"
+
+    command: str
+    package: str
+    extra: str
 
 
 @dataclass(eq=False)

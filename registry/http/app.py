@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from registry.http import adapters, errors, health
+from registry.http import adapters, errors, gates, health, watch
 from registry.http.access import Doorkeeper
 from registry.http.settings import ServerSettings
 from registry.service import Registry
@@ -21,9 +21,11 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.registry = open_registry()
+        app.state.tail = watch.Tail(app.state.registry)
         try:
             yield
         finally:
+            await app.state.tail.close()
             app.state.registry.close()
 
     app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan)
@@ -32,6 +34,6 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     errors.install(app)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
-    for routes in (health.routes, adapters.routes):
+    for routes in (health.routes, adapters.routes, gates.routes, watch.routes):
         app.include_router(routes)
     return app

@@ -7,6 +7,8 @@
     publishing.py    the one gate for everything that becomes a version
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note)
     aliases.py       promote, rollback, history: one `move_alias` for all
+    gates.py         what a version must show before an alias may point at it
+    watching.py      what happened since a cursor
     access.py        teams, members, tokens, the audit log
     stewardship.py   evaluations, statuses, verification
 
@@ -16,12 +18,14 @@ A use case owns its transaction. This layer knows no HTTP, no command line and n
 from registry.service.access import Access
 from registry.service.aliases import Aliases
 from registry.service.bases import Bases
+from registry.service.gates import Gates
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
 from registry.service.transfers import Transfers
+from registry.service.watching import Watching
 
 __all__ = ["Registry"]
 
 
-class Registry(Transfers, Bases, Resolution, Aliases, Stewardship, Access):
+class Registry(Transfers, Bases, Resolution, Aliases, Stewardship, Gates, Access, Watching):
     """Everything that one can do with a registry, embedded or behind a server."""

@@ -12,12 +12,14 @@ from registry.domain.errors import (
     NotActive,
     StaleSequence,
     VersionNotFound,
+    WrongUsage,
 )
 from registry.domain.records import Alias, AliasMove, MoveKind, Status, Version, VersionBase
 from registry.domain.reference import AdapterName, Reference, Selector, check_alias
 from registry.domain.rights import Scope
 from registry.domain.texts import check_text
 from registry.service.core import UseCases
+from registry.service.gates import check_gate
 from registry.service.lookup import find
 from registry.sql.catalog import Catalog
 
@@ -32,10 +34,17 @@ class Mover:
     at: datetime
     reason: str | None = None
     expected: int | None = None
+    override: bool = False  # pass gates that are closed
 
 
 def move_alias(
-    catalog: Catalog, name: AdapterName, alias: str, *, mover: Mover, plan: Callable[[Alias, list[int]], Planned]
+    catalog: Catalog,
+    name: AdapterName,
+    alias: str,
+    *,
+    mover: Mover,
+    plan: Callable[[Alias, list[int]], Planned],
+    overridden: tuple[str, ...] = (),
 ) -> AliasMove:
     """Move an alias under its row's lock: compare the sequence, let `plan` decide, append to the history.
 
@@ -53,7 +62,14 @@ def move_alias(
     catalog.events.append(
         "alias.moved",
         name,
-        {"alias": move.alias, "seq": move.seq, "kind": kind.value, "before": move.before, "after": move.after},
+        {
+            "alias": move.alias,
+            "seq": move.seq,
+            "kind": kind.value,
+            "before": move.before,
+            "after": move.after,
+            "overridden": list(overridden),
+        },
         actor=mover.actor,
     )
     return move
@@ -67,11 +83,12 @@ def _is_expected(register: Alias, expected: int) -> bool:
 def promote(catalog: Catalog, version: Version, alias: str, *, mover: Mover, across_bases: bool = False) -> AliasMove:
     """Point an alias at an active version.
 
-    Raises NotActive, StaleSequence, and BaseConflict when the target has another base than the present one.
+    Raises NotActive, StaleSequence, GateClosed, and BaseConflict when the target has another base than the present one.
     """
     check_alias(alias)
     if version.status is not Status.ACTIVE:
         raise NotActive(version.reference, version.status.value)
+    overridden = check_gate(catalog, version, alias, requester=mover.actor, override=mover.override)
 
     def plan(register: Alias, stack: list[int]) -> Planned:
         if register.version is not None and not across_bases:
@@ -79,7 +96,7 @@ def promote(catalog: Catalog, version: Version, alias: str, *, mover: Mover, acr
         moved = stack if stack[-1:] == [version.number] else [*stack, version.number]
         return MoveKind.PROMOTE, version.number, moved
 
-    return move_alias(catalog, version.adapter, alias, mover=mover, plan=plan)
+    return move_alias(catalog, version.adapter, alias, mover=mover, plan=plan, overridden=overridden)
 
 
 def _version(catalog: Catalog, name: AdapterName, number: int) -> Version:
@@ -113,11 +130,17 @@ class Aliases(UseCases):
         expected: int | None = None,
         reason: str | None = None,
         across_bases: bool = False,
+        override_gate: bool = False,
     ) -> AliasMove:
-        """Point an alias at the version behind a reference; see `promote` for what is refused."""
-        mover = Mover(self.actor, self.clock(), reason, expected)
+        """Point an alias at the version behind a reference; see `promote` for what is refused.
+
+        `override_gate` passes a closed gate; it takes an admin and a reason, and the audit log says what was lacking.
+        """
+        if override_gate and not reason:
+            raise WrongUsage("overriding a gate takes a reason")
+        mover = Mover(self.actor, self.clock(), reason, expected, override_gate)
         with self.database.writing() as catalog:
-            self.require(catalog, reference.adapter, Scope.PROMOTE)
+            self.require(catalog, reference.adapter, Scope.ADMIN if override_gate else Scope.PROMOTE)
             version = find(catalog, reference).version
             return promote(catalog, version, alias, mover=mover, across_bases=across_bases)
 

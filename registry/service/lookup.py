@@ -105,6 +105,16 @@ class Lookup(UseCases):
         with self.database.reading() as catalog:
             return catalog.adapters.list(team=team, cursor=cursor, limit=limit, readable=self.caller.readable)
 
+    def newest(self, adapters: Iterable[Adapter]) -> list[Version | None]:
+        """The newest version of each of these adapters, whatever its status; None where there is none yet."""
+        with self.database.reading() as catalog:
+            found = []
+            for adapter in adapters:
+                self.require(catalog, adapter.name)
+                pin = Reference(adapter.name, Selector.VERSION, str(adapter.latest))
+                found.append(catalog.versions.find(pin) if adapter.latest else None)
+        return found
+
     def versions(self, name: AdapterName, *, cursor: str | None = None, limit: int = 100) -> Page[Version]:
         """An adapter's versions, newest first, without their files."""
         with self.database.reading() as catalog:

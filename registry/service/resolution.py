@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from registry.domain.engines import Engine, compatibility
 from registry.domain.errors import BaseConflict, RankTooHigh
 from registry.domain.reference import Reference
 from registry.service.aliases import base_label
@@ -12,11 +13,19 @@ from registry.sql.catalog import Catalog
 class Resolution(Lookup):
     """Resolve references for those who serve adapters."""
 
-    def resolve(self, reference: Reference, *, max_rank: int | None = None, base: str | None = None) -> dict[str, Any]:
+    def resolve(
+        self,
+        reference: Reference,
+        *,
+        max_rank: int | None = None,
+        base: str | None = None,
+        engine: Engine | None = None,
+    ) -> dict[str, Any]:
         """Everything about the version behind a reference, refused if the caller can't serve it.
 
         `max_rank` is the largest rank that the caller prepared for, `base` (label or sha256:<hex>) what it serves.
-        Raises RankTooHigh, BaseConflict, and what `find` raises.
+        With `engine` the answer says what that engine makes of the adapter. Raises RankTooHigh, BaseConflict, and what
+        `find` raises.
         """
         with self.database.reading() as catalog:
             self.require(catalog, reference.adapter)
@@ -27,10 +36,11 @@ class Resolution(Lookup):
             lineage = catalog.lineage.of(found.version.adapter, found.version.number)
             parents = self._readable(catalog, [p for line in lineage.provenance for p in line.parents])
         return _document(found) | {
+            "engine_compat": compatibility(found.version.summary, engine).document() if engine else None,
             "parents": [
                 {"name": str(p.adapter), "version": p.version, "digest": f"sha256:{p.digest}"}
                 for p in dict.fromkeys(parents)
-            ]
+            ],
         }
 
 

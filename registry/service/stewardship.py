@@ -1,6 +1,7 @@
 """Looking after versions: evaluations, statuses, and whether the bytes are still what their digests say."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from registry.domain.texts import MAX_KEY, check_text
 from registry.service.core import Progress, UseCases, silent
 from registry.service.lookup import GONE, find, look
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOVES = {  # status asked for -> statuses from which it may be reached
     Status.YANKED: frozenset({Status.ACTIVE, Status.QUARANTINED}),
     Status.REVOKED: frozenset({Status.ACTIVE, Status.YANKED, Status.QUARANTINED, Status.PENDING}),
@@ -56,6 +58,8 @@ class Stewardship(UseCases):
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise WrongUsage(f"the metric {name!r} is {value}, not a finite number")
+        if dataset_sha256 is not None and not SHA256.fullmatch(dataset_sha256):
+            raise WrongUsage("the sha256 of a data set is 64 hex digits, in lower case")
         if not metrics:
             raise WrongUsage("an evaluation needs at least one metric: name=value")
         for text in (dataset or "", *metrics):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from registry.sql.commits import Commits
     from registry.sql.evaluations import Evaluations
     from registry.sql.events import Events
+    from registry.sql.gates import Gates
     from registry.sql.lineage import Lineages
     from registry.sql.search import Search
     from registry.sql.teams import Teams
@@ -94,6 +95,12 @@ class Catalog:
         from registry.sql.tokens import Tokens  # lazy: start-up time
 
         return Tokens(self._connection)
+
+    @cached_property
+    def gates(self) -> "Gates":
+        from registry.sql.gates import Gates  # lazy: start-up time
+
+        return Gates(self._connection)
 
     @cached_property
     def search(self) -> "Search":

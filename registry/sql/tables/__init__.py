@@ -3,10 +3,12 @@
     namespaces ─┬─ memberships ── principals ── tokens
                 ├─ uploads
                 ├─ blob_possessions ── blobs ──┐
-                └─ adapters ─┬─ commits ── commit_files
+                └─ adapters ─┬─ gates
+                             ├─ commits ── commit_files
                              ├─ versions ─┬─ version_modules, version_targets, version_words
                              │            ├─ version_bases          (base_models ── base_names)
                              │            ├─ provenances ── lineage_edges
+                             │            ├─ approvals
                              │            ├─ evaluations ── evaluation_metrics
                              │            └─ version_metrics
                              ├─ recipes

@@ -10,6 +10,7 @@ from registry.sql.tables import (
     commits,
     evaluations,
     events,
+    gates,
     lineage,
     names,
     principals,
@@ -33,6 +34,7 @@ NOUNS = (
     evaluations,
     events,
     uploads,
+    gates,
 )
 
 
