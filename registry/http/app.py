@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from registry.http import adapters, errors, gates, health, watch
+from registry.http import adapters, errors, files, gates, health, publishing, uploads, watch
 from registry.http.access import Doorkeeper
 from registry.http.settings import ServerSettings
 from registry.service import Registry
@@ -34,6 +34,14 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     errors.install(app)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
-    for routes in (health.routes, adapters.routes, gates.routes, watch.routes):
+    for routes in (
+        health.routes,
+        adapters.routes,
+        gates.routes,
+        watch.routes,
+        uploads.routes,
+        publishing.routes,
+        files.routes,
+    ):
         app.include_router(routes)
     return app
