@@ -44,7 +44,7 @@ def server(registry: Registry, tmp_path: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def token(registry: Registry) -> str:
-    return registry.create_token("test").secret
+    return registry.create_token("test", principal="root", operator=True).secret
 
 
 def noise(path: Path, size: int, seed: int = 0) -> str:
@@ -64,8 +64,8 @@ def publish(registry: Registry, sha256: str, size: int, folder: Path) -> str:
     version = registry.push_folder(write_adapter(folder), Submission(name, ())).version
     assert version is not None
     files = (*(file for file in version.files if file.path != "README.md"), FileEntry("README.md", sha256, size))
-    number = registry.publish(Submission(name, files)).commit
-    return f"/v1/adapters/{name}/versions/{number}/files/README.md"
+    commit = registry.publish(Submission(name, files)).commit
+    return f"/v1/adapters/{name}/versions/{commit}/files/README.md"
 
 
 def test_an_upload_survives_its_client_and_its_server(
@@ -74,20 +74,22 @@ def test_an_upload_survives_its_client_and_its_server(
     file = tmp_path / "file"
     sha256 = noise(file, SIZE)
     doomed_client("up", server.url, token, "ours", file, sha256, SIZE, ENOUGH)
-    begun = registry.begin_upload("ours", sha256, SIZE)
-    there = sum(part.size for part in begun.parts if part.there)
-    assert begun.upload is None or there < SIZE
-    restarted = threading.Thread(target=restart, args=(server,))
-    restarted.start()
-    sent = upload_file(Connection(server.url, token), "ours", file, sha256=sha256, size=SIZE)
-    restarted.join()
+    connection, wanted = Connection(server.url, token), {"team": "ours", "sha256": sha256, "size": SIZE}
+    begun = connection.request("POST", "/v1/uploads", json=wanted).document
+    there = sum(part["size"] for part in begun["parts"] if part["there"])
+    assert 0 < there < SIZE
+    moving = threading.Event()
+    restarting = threading.Thread(target=restart, args=(server, moving))
+    restarting.start()
+    sent = upload_file(connection, "ours", file, sha256=sha256, size=SIZE, progress=lambda _: moving.set())
+    restarting.join()
+    assert 0 < sent <= SIZE - there
     assert [blob.sha256 for blob in registry.blobs.list()] == [sha256]
     assert list(registry.blobs.staged()) == []
-    assert 0 < sent <= SIZE
 
 
-def restart(server: ServerProcess) -> None:
-    time.sleep(0.1)
+def restart(server: ServerProcess, moving: threading.Event) -> None:
+    moving.wait()
     server.kill()
     server.start()
 
