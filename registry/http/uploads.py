@@ -16,7 +16,7 @@ from registry.service.uploads import Arrival
 
 routes = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
-WRITTEN_AT_ONCE = 256 << 10  # bytes
+WRITTEN_AT_ONCE = 128 << 10  # bytes
 SILENCE = 60.0  # seconds without a byte, after which a part is given up
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
