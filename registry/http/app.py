@@ -7,12 +7,36 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from registry.http import adapters, errors, files, gates, health, publishing, uploads, watch
+from registry.http import (
+    adapters,
+    aliases,
+    audit,
+    bases,
+    errors,
+    files,
+    gates,
+    health,
+    publishing,
+    resolve,
+    teams,
+    tokens,
+    uploads,
+    versions,
+    watch,
+)
 from registry.http.access import Doorkeeper
+from registry.http.answers import Answers
+from registry.http.limits import BodyLimit
+from registry.http.metrics import Metrics
+from registry.http.observing import Observed
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 
 DISTRIBUTION = "adapter-registry"
+ROOMS = (
+    *(health, resolve, adapters, versions, files, aliases, gates, bases),
+    *(uploads, publishing, teams, tokens, audit, watch),
+)
 
 
 def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) -> FastAPI:
@@ -31,17 +55,13 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan)
     app.state.settings = settings
     app.state.doorkeeper = Doorkeeper()
+    app.state.metrics = Metrics(settings.metrics_folder)
     errors.install(app)
+    app.add_middleware(Answers, doorkeeper=app.state.doorkeeper)
+    app.add_middleware(BodyLimit)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
-    for routes in (
-        health.routes,
-        adapters.routes,
-        gates.routes,
-        watch.routes,
-        uploads.routes,
-        publishing.routes,
-        files.routes,
-    ):
-        app.include_router(routes)
+    app.add_middleware(Observed, metrics=app.state.metrics)
+    for room in ROOMS:
+        app.include_router(room.routes)
     return app

@@ -53,7 +53,13 @@ STATUS: Mapping[type[AdaptersError], int] = {
     Failure: 500,
 }
 _USAGE = 400  # what is left in the tree is wrong usage
-_PHRASES = {404: "not_found", 405: "method_not_allowed"}
+_PHRASES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    428: "precondition_required",
+    429: "too_many_attempts",
+}
 _log = logging.getLogger("adapters.http")
 
 
@@ -62,12 +68,16 @@ def status_of(error: AdaptersError) -> int:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), _USAGE)
 
 
+def document_of(error: AdaptersError) -> dict[str, Any]:
+    """An error as a document."""
+    return {"error": error.code, "message": error.message, "hint": error.hint, "detail": error.detail}
+
+
 def answer_of(error: AdaptersError) -> JSONResponse:
     """An error as an answer."""
     status = status_of(error)
-    document = {"error": error.code, "message": error.message, "hint": error.hint, "detail": error.detail}
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(document, status, headers=headers)
+    return JSONResponse(document_of(error), status, headers=headers)
 
 
 def install(app: FastAPI) -> None:
@@ -99,7 +109,8 @@ async def _of_routing(_request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # The cause is for the log: it may hold what the caller must not see.
-    _log.exception("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
+    place = (request.method, request.url.path, getattr(request.state, "request_id", "-"))
+    _log.exception("unexpected error in %s %s, request %s", *place, exc_info=error)
     return _plain(500, "unexpected", "the server failed; its log says why")
 
 
