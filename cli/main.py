@@ -59,6 +59,14 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "revoke": Entry("cli.stewardship:revoke", "Withdraw a version for good: it can't be read any more."),
         "base": Entry("cli.bases:base", "Register base models, so that adapters are checked against them."),
     },
+    "A server and who may use it": {
+        "serve": Entry("cli.server:serve", "Serve the registry to others over HTTP."),
+        "login": Entry("cli.login:login", "Keep a token for a server, once it has been verified there."),
+        "logout": Entry("cli.login:logout", "Forget the token of a server."),
+        "token": Entry("cli.tokens:token", "Make, list and revoke tokens."),
+        "team": Entry("cli.teams:team", "Make teams, and say who is in them."),
+        "audit": Entry("cli.audit:audit", "Read and verify the log of what everybody did."),
+    },
     "The registry and the program": {
         "verify": Entry("cli.stewardship:verify", "Check that every stored byte is still there and unchanged."),
         "migrate": Entry("cli.program:migrate", "Bring the database to this program's schema."),

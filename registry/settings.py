@@ -2,11 +2,13 @@
 
 ADAPTERS_HOME           folder of the embedded registry (default ~/.adapters)
 ADAPTERS_DATABASE_URL   sqlite:///… or postgresql+psycopg://… (default: a file in ADAPTERS_HOME)
+ADAPTERS_REGISTRY       URL of a server, for commands to work against in place of an embedded registry
+ADAPTERS_TOKEN          what to show there, in place of a token that `adapters login` keeps in ADAPTERS_HOME
 ADAPTERS_BLOBS_URL      file:///… or s3://bucket/prefix?endpoint_url=…&region=… (default: a folder in ADAPTERS_HOME)
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -15,16 +17,17 @@ from registry.domain.errors import InvalidSetting
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the registry keeps things."""
+    """Where the registry keeps things, and the server that stands in for it."""
 
     home: Path
     database_url: str
     blobs_url: str
+    server: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read the settings. Raises InvalidSetting for a value that can't be meant."""
-        _refuse_remote(environment)
         home = Path(environment.get("ADAPTERS_HOME") or "~/.adapters").expanduser().absolute()
         database_url = environment.get("ADAPTERS_DATABASE_URL") or f"sqlite:///{home / 'registry.db'}"
         if not database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
@@ -33,15 +36,10 @@ class Settings:
                 "ADAPTERS_DATABASE_URL", f"{scheme}://…", "write sqlite:///FILE or postgresql+psycopg://HOST/DATABASE"
             )
         blobs_url = environment.get("ADAPTERS_BLOBS_URL") or (home / "blobs").as_uri()
-        return cls(home, database_url, blobs_url)
+        server, token = environment.get("ADAPTERS_REGISTRY") or None, environment.get("ADAPTERS_TOKEN") or None
+        return cls(home, database_url, blobs_url, server, token)
 
     @property
     def embedded(self) -> bool:
         """Whether the database is a file of one machine, which migrates by itself."""
         return self.database_url.startswith("sqlite:")
-
-
-def _refuse_remote(environment: Mapping[str, str]) -> None:
-    if url := environment.get("ADAPTERS_REGISTRY"):
-        # Silently using the local registry instead of the named server would put adapters in the wrong place.
-        raise InvalidSetting("ADAPTERS_REGISTRY", url, "this version has no server yet; unset it to use ADAPTERS_HOME")

@@ -13,11 +13,14 @@ from registry.http import (
     audit,
     bases,
     errors,
+    files,
     gates,
     health,
+    publishing,
     resolve,
     teams,
     tokens,
+    uploads,
     versions,
     watch,
 )
@@ -30,7 +33,10 @@ from registry.http.settings import ServerSettings
 from registry.service import Registry
 
 DISTRIBUTION = "adapter-registry"
-ROOMS = (health, resolve, adapters, versions, aliases, gates, bases, teams, tokens, audit, watch)
+ROOMS = (
+    *(health, resolve, adapters, versions, files, aliases, gates, bases),
+    *(uploads, publishing, teams, tokens, audit, watch),
+)
 
 
 def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) -> FastAPI:

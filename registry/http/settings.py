@@ -27,10 +27,11 @@ class ServerSettings:
     metrics_folder: str | None = None
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str], *, host: str, port: int) -> Self:
+    def from_environment(cls, environment: Mapping[str, str], *, host: str, port: int, tls: bool = False) -> Self:
         """Read the settings. Raises InvalidSetting for a value that can't be meant."""
         given = environment.get("ADAPTERS_PUBLIC_URL")
-        public_url = _checked(given) if given else f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        own_url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        public_url = _checked(given) if given else own_url
         name = urlsplit(public_url).hostname or host
         proxies = tuple(p.strip() for p in environment.get("ADAPTERS_TRUSTED_PROXIES", "").split(",") if p.strip())
         hosts = tuple(dict.fromkeys((*LOCAL_HOSTS, host, name)))
