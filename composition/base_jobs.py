@@ -26,6 +26,7 @@ from composition.engine import Composition, choose_device, compose, silent
 from composition.extract import Extraction, Target, extract
 from composition.files import save_composition
 from composition.jobs import Inputs, check_same_base
+from composition.library import Library
 from composition.placement import Place, additions, linear_spec, place_modules
 from composition.shards import headers_index, label, shards_of
 from composition.verify_merge import Verdict, verify_merge
@@ -37,13 +38,12 @@ from registry.domain.records import Version
 from registry.domain.reference import AdapterName, Reference
 from registry.formats.base_files import StoredBase, read_base
 from registry.formats.base_model import index_base
-from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Submission
 
 
 def merge(
-    registry: Registry,
+    registry: Library,
     recipe: Recipe,
     *,
     base: Path,
@@ -127,7 +127,7 @@ class Extracted:
 
 
 def extract_adapter(
-    registry: Registry,
+    registry: Library,
     into: AdapterName,
     *,
     base: Path,
@@ -193,7 +193,7 @@ def _describe(folder: Path, extraction: Extraction, *, base: str, tuned: str, na
 
 
 def verify(
-    registry: Callable[[], AbstractContextManager[Registry]],
+    registry: Callable[[], AbstractContextManager[Library]],
     merged: Path,
     *,
     base: Path,
@@ -207,7 +207,7 @@ def verify(
 
 @contextmanager
 def fetched(
-    registry: Callable[[], AbstractContextManager[Registry]], adapter: Path | Reference, progress: Progress
+    registry: Callable[[], AbstractContextManager[Library]], adapter: Path | Reference, progress: Progress
 ) -> Iterator[Path]:
     """A folder with the adapter, verified and temporary if it comes from the registry. A folder needs no registry."""
     if isinstance(adapter, Path):

@@ -15,6 +15,7 @@ from composition.base_weights import BaseWeights
 from composition.card import write_description
 from composition.engine import Composition, Progress, choose_device, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
+from composition.library import Library
 from composition.report import Report
 from registry.domain.errors import BaseConflict, FileNotInVersion
 from registry.domain.expression import format
@@ -23,7 +24,6 @@ from registry.domain.records import Evidence, FileEntry, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.spec import AdapterSpec
 from registry.formats.base_model import index_base
-from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Origin, Submission
 
@@ -43,7 +43,7 @@ class BlendResult:
 
 
 def blend(
-    registry: Registry,
+    registry: Library,
     recipe: Recipe,
     into: AdapterName,
     *,
@@ -94,7 +94,7 @@ def blend(
 
 
 def _publish(
-    registry: Registry,
+    registry: Library,
     submission: Submission,
     composition: Composition,
     *,
@@ -113,7 +113,7 @@ def _publish(
 class Inputs:
     """The versions that a recipe's references mean, looked up once, and their loaded adapters."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Library) -> None:
         self._registry = registry
         self._versions: dict[Parent, Version] = {}
 
