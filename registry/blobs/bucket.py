@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, TypedDict
+from typing import IO, TYPE_CHECKING, TypedDict
 
 import boto3
 import botocore.loaders
@@ -52,6 +52,14 @@ class PendingUpload:
     key: str
     id: str
     began_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedPart:
+    """A part of a multipart upload: its bytes, and the ETag that S3 wants back, which says nothing."""
+
+    size: int
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +181,8 @@ class Bucket:
         with self._errors("writing", key):
             return self._client.create_multipart_upload(Bucket=self.name, Key=key)["UploadId"]
 
-    def put_part(self, key: str, upload: str, number: int, data: bytes) -> str:
-        """Returns the part's ETag, which S3 wants back and which says nothing."""
+    def put_part(self, key: str, upload: str, number: int, data: bytes | IO[bytes]) -> str:
+        """Send a part, or a seekable file that is one; returns its ETag."""
         with self._errors("writing", key):
             answer = self._client.upload_part(Bucket=self.name, Key=key, UploadId=upload, PartNumber=number, Body=data)
         return answer["ETag"]
@@ -233,18 +241,17 @@ class Bucket:
                     if item["Key"].startswith(prefix):
                         yield PendingUpload(item["Key"], item["UploadId"], _in_seconds(item["Initiated"]))
 
-    def pending_size(self, upload: PendingUpload) -> int:
-        """Bytes of the parts that have arrived."""
-        with self._errors("listing parts of", upload.key):
-            pages = self._client.get_paginator("list_parts").paginate(
-                Bucket=self.name, Key=upload.key, UploadId=upload.id
-            )
+    def parts(self, key: str, upload: str) -> dict[int, ArrivedPart] | None:
+        """The parts of a multipart upload that have arrived; None if there is no such upload (any more)."""
+        with self._errors("listing parts of", key):
+            pages = self._client.get_paginator("list_parts").paginate(Bucket=self.name, Key=key, UploadId=upload)
             try:
-                return sum(part["Size"] for page in pages for part in page.get("Parts", []))
+                found = [part for page in pages for part in page.get("Parts", [])]
             except ClientError as error:
                 if code_of(error) not in ABSENT:
                     raise
-                return 0
+                return None
+        return {part["PartNumber"]: ArrivedPart(part["Size"], part["ETag"]) for part in found}
 
     def presigned_url(self, key: str, seconds: int) -> str:
         """A URL that reads the object for so long, without credentials."""
@@ -252,6 +259,12 @@ class Bucket:
             return self._client.generate_presigned_url(
                 "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=seconds
             )
+
+    def presigned_part_url(self, key: str, upload: str, *, number: int, size: int, seconds: int) -> str:
+        """A URL that takes a part of exactly `size` bytes by PUT for so long, without credentials."""
+        named = {"Bucket": self.name, "Key": key, "UploadId": upload, "PartNumber": number, "ContentLength": size}
+        with self._errors("signing", key):
+            return self._client.generate_presigned_url("upload_part", Params=named, ExpiresIn=seconds)
 
     def _see(self) -> None:
         """Look for the bucket once: a HEAD on an object can't tell an absent key from an absent bucket."""

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from registry.blobs import part_files
 from registry.blobs.checks import (
     SHA256,
     UPLOAD_ID,
@@ -27,6 +28,8 @@ from registry.blobs.checks import (
     verified,
 )
 from registry.blobs.disk import Span, make_folder, storage_failure, sync_folder, write_file
+from registry.blobs.part_files import PartFile
+from registry.blobs.parts import Parts, part_size_for
 from registry.blobs.store import BlobStat, Ingested, StagedStat
 from registry.domain.digest import read_chunks
 from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure
@@ -83,13 +86,40 @@ class FolderStore:
 
     def discard(self, upload_id: str) -> None:
         check_upload_id(upload_id)
+        part_files.remove(self._parts(upload_id))
         with storage_failure("discarding", upload_id), suppress(FileNotFoundError):
             (self._staging / upload_id).unlink()
 
     def staged(self) -> Iterator[StagedStat]:
-        for name, status in _files(self._staging):
-            if UPLOAD_ID.fullmatch(name):
-                yield StagedStat(name, status.st_size, _modified_at(status))
+        for name, status in _entries(self._staging):
+            upload_id = name.removesuffix(part_files.SUFFIX)
+            if not UPLOAD_ID.fullmatch(upload_id):
+                continue
+            if modes.S_ISDIR(status.st_mode) and name != upload_id:
+                there = part_files.marked(self._staging / name)
+                yield StagedStat(upload_id, sum(there.values()), _modified_at(status))
+            elif modes.S_ISREG(status.st_mode) and name == upload_id:
+                yield StagedStat(upload_id, status.st_size, _modified_at(status))
+
+    def begin_parts(self, upload_id: str, *, size: int) -> Parts:
+        """Nothing is written yet: the first part makes the folder."""
+        check_upload_id(upload_id)
+        return Parts(upload_id, size, part_size_for(size))
+
+    def part_url(self, parts: Parts, number: int, *, seconds: int) -> str | None:
+        parts.offset_of(number)
+        return None
+
+    def open_part(self, parts: Parts, number: int) -> PartFile:
+        return PartFile(self._parts(parts.upload_id), parts, number)
+
+    def list_parts(self, parts: Parts) -> dict[int, int] | None:
+        if (self._staging / parts.upload_id).is_file():
+            return {number: parts.size_of(number) for number in range(1, parts.count + 1)}
+        return part_files.marked(self._parts(parts.upload_id))
+
+    def finish_parts(self, parts: Parts) -> None:
+        part_files.join(self._parts(parts.upload_id), parts, self._staging / parts.upload_id)
 
     def open(self, sha256: str, *, start: int = 0, length: int | None = None) -> AbstractContextManager[BinaryIO]:
         check_sha256(sha256)
@@ -100,6 +130,10 @@ class FolderStore:
             raise BlobNotFound(sha256) from None
         stream.seek(start)
         return stream if length is None else io.BufferedReader(Span(stream, length))
+
+    def presigned_url(self, sha256: str, *, seconds: int) -> str | None:
+        check_sha256(sha256)
+        return None
 
     def stat(self, sha256: str) -> BlobStat | None:
         check_sha256(sha256)
@@ -135,6 +169,10 @@ class FolderStore:
             for name, status in _files(self._blobs / head):
                 if SHA256.fullmatch(name) and name.startswith(prefix) and name.startswith(head):
                     yield BlobStat(name, status.st_size, _modified_at(status))
+
+    def _parts(self, upload_id: str) -> Path:
+        check_upload_id(upload_id)
+        return part_files.folder_of(self._staging, upload_id)
 
     def _path(self, sha256: str) -> Path:
         return self._blobs / sha256[:2] / sha256
@@ -195,7 +233,12 @@ def _modified_at(status: os.stat_result) -> datetime:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Regular files of a folder by name, without those that vanish meanwhile; nothing if there is no such folder."""
+    """Regular files of a folder by name."""
+    return ((name, status) for name, status in _entries(folder) if modes.S_ISREG(status.st_mode))
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """What is in a folder, by name, without what vanishes meanwhile; nothing if there is no such folder."""
     with storage_failure("listing", folder):
         try:
             names = sorted(path.name for path in folder.iterdir())
@@ -203,6 +246,4 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
             return
     for name in names:
         with storage_failure("listing", folder), suppress(FileNotFoundError):
-            status = (folder / name).lstat()
-            if modes.S_ISREG(status.st_mode):
-                yield name, status
+            yield name, (folder / name).lstat()

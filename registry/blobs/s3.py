@@ -24,10 +24,12 @@ from registry.blobs.checks import (
     new_upload_id,
     verified,
 )
+from registry.blobs.parts import Parts, part_size_for
+from registry.blobs.s3_parts import PartRelay
 from registry.blobs.store import BlobStat, Ingested, StagedStat
 from registry.blobs.transfer import ResumingStream, copy, upload
 from registry.domain.digest import read_chunks
-from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure
+from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure, UploadIncomplete
 
 if TYPE_CHECKING:
     from registry.blobs.bucket import Bucket
@@ -117,7 +119,42 @@ class S3Store:
         for pending in self._bucket.pending(self._staging):
             upload_id = pending.key.removeprefix(self._staging)
             if UPLOAD_ID.fullmatch(upload_id):
-                yield StagedStat(upload_id, self._bucket.pending_size(pending), pending.began_at)
+                parts = self._bucket.parts(pending.key, pending.id) or {}
+                yield StagedStat(upload_id, sum(part.size for part in parts.values()), pending.began_at)
+
+    def begin_parts(self, upload_id: str, *, size: int) -> Parts:
+        check_upload_id(upload_id)
+        part_size = part_size_for(size)
+        return Parts(upload_id, size, part_size, self._bucket.begin(self._staging + upload_id))
+
+    def part_url(self, parts: Parts, number: int, *, seconds: int) -> str | None:
+        """At the public endpoint, for a body of exactly the part's size."""
+        size = parts.size_of(number)
+        key = self._staged_key(parts)
+        return self._public_bucket.presigned_part_url(key, parts.session, number=number, size=size, seconds=seconds)
+
+    def open_part(self, parts: Parts, number: int) -> PartRelay:
+        return PartRelay(self._bucket, self._staged_key(parts), parts, number=number)
+
+    def list_parts(self, parts: Parts) -> dict[int, int] | None:
+        key = self._staged_key(parts)
+        there = self._bucket.parts(key, parts.session)
+        if there is not None:
+            return {number: part.size for number, part in there.items()}
+        if self._is_joined(parts):
+            return {number: parts.size_of(number) for number in range(1, parts.count + 1)}
+        return None
+
+    def finish_parts(self, parts: Parts) -> None:
+        key = self._staged_key(parts)
+        there = self._bucket.parts(key, parts.session)
+        if there is None and self._is_joined(parts):
+            return
+        found = there or {}
+        whole = [n for n in range(1, parts.count + 1) if n in found and found[n].size == parts.size_of(n)]
+        if len(whole) < parts.count:
+            raise UploadIncomplete(parts.upload_id, parts.count - len(whole), parts.count)
+        self._bucket.finish(key, parts.session, [found[number].etag for number in whole], parts.size)
 
     def open(self, sha256: str, *, start: int = 0, length: int | None = None) -> AbstractContextManager[BinaryIO]:
         check_sha256(sha256)
@@ -153,6 +190,14 @@ class S3Store:
         """A URL at the public endpoint that reads a blob for so long without credentials. Never log it."""
         check_sha256(sha256)
         return self._public_bucket.presigned_url(self._key(sha256), seconds)
+
+    def _staged_key(self, parts: Parts) -> str:
+        check_upload_id(parts.upload_id)
+        return self._staging + parts.upload_id
+
+    def _is_joined(self, parts: Parts) -> bool:
+        found = self._bucket.head(self._staged_key(parts))
+        return found is not None and found.size == parts.size
 
     def _list(self, keys: str) -> Iterator[BlobStat]:
         for item in self._bucket.objects(keys):

@@ -4,6 +4,7 @@ The bucket (or folder), seen from its root:
 
     blobs/<first 2 hex>/<64 hex>      a blob; written once, by an atomic rename or a conditional copy, never changed
     staging/<upload id>               bytes in flight; nothing here is ever read as a blob
+    staging/<upload id>.parts/        in a folder: an upload in parts (part_files.py); S3 keeps those by itself
 
 A blob appears under its final name only after its size and sha256 were verified by us, so that a name is a promise.
 The store knows no namespaces, versions or references; who may refer to a blob is the catalog's business.
@@ -14,6 +15,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
+
+from registry.blobs.parts import PartStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Ingested:
     new: bool
 
 
-class BlobStore(Protocol):
+class BlobStore(PartStore, Protocol):
     """What every store promises; `tests/contracts/test_blob_store.py` holds each to it.
 
     Reads and writes stream: no method holds more than a few MiB of a blob. Failures of the store itself raise
@@ -77,16 +80,19 @@ class BlobStore(Protocol):
         """
 
     def discard(self, upload_id: str) -> None:
-        """Forget staged bytes; nothing happens if there are none."""
+        """Forget staged bytes, and parts; nothing happens if there are none."""
 
     def staged(self) -> Iterator[StagedStat]:
-        """Everything in the staging area, S3's unfinished multipart uploads included."""
+        """Everything in the staging area, parts included; one id can be there as parts and joined."""
 
     def open(self, sha256: str, *, start: int = 0, length: int | None = None) -> AbstractContextManager[BinaryIO]:
         """Read a blob, or `length` bytes of it from `start`, as a stream. Raises BlobNotFound.
 
         The stream is not verified here: whoever keeps what it reads verifies it.
         """
+
+    def presigned_url(self, sha256: str, *, seconds: int) -> str | None:
+        """A URL that reads a blob for so long without credentials, or None where there are no such. Never log it."""
 
     def stat(self, sha256: str) -> BlobStat | None:
         """Size and age of a blob, or None."""

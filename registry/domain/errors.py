@@ -9,6 +9,7 @@
     │   └── UnknownEngine                   a serving engine that there are no rules for
     ├── Absent                     exit 3   nothing of that name (or none that the caller may see)
     │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
+    │   ├── UploadNotFound                  an upload that isn't there, has expired, or is another team's
     │   └── NoRollbackTarget                an alias without an earlier active target
     ├── Refused                    exit 4   understood, and not accepted
     │   ├── InvalidFile                     a safetensors, GGUF or JSON file that breaks its specification or a limit
@@ -22,12 +23,16 @@
     │   ├── BaseConflict                    adapters (or an alias's targets) of different bases
     │   ├── NotActive                       the version is yanked, quarantined or pending
     │   ├── Gone                            the version is revoked or purged (HTTP 410)
-    │   └── DigestMismatch                  bytes that are not what their digest says
+    │   ├── DigestMismatch                  bytes that are not what their digest says
+    │   ├── PartMismatch                    a part of an upload that is longer or shorter than was said
+    │   └── KeyReused                       an Idempotency-Key that named another request before
     ├── Conflict                   exit 5   somebody else was first; read again
     │   ├── StaleSequence                   the alias moved since the caller read it
     │   ├── StaleCommit                     `main` moved since the caller read it
     │   ├── NameTaken                       a name that exists in other case, or a label of another base
-    │   └── AliasInUse                      yanking the target of an alias without force
+    │   ├── AliasInUse                      yanking the target of an alias without force
+    │   ├── UploadIncomplete                completing an upload whose parts are not all there
+    │   └── UploadBusy                      completing an upload while a part is being written
     ├── DamageFound                exit 1   stored bytes are missing or changed
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
     ├── AuditBroken                exit 1   lines of the audit log are not what was written
@@ -250,6 +255,14 @@ class NoRollbackTarget(Absent):
     alias: str
 
 
+@dataclass(eq=False)
+class UploadNotFound(Absent):
+    template: ClassVar[str] = "there is no upload {id}"
+    hint_template: ClassVar[str] = "it was refused, abandoned or has expired; begin it again"
+
+    id: str
+
+
 # -- refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -404,6 +417,25 @@ class DigestMismatch(Refused):
     found_size: int
 
 
+@dataclass(eq=False)
+class PartMismatch(Refused):
+    template: ClassVar[str] = "part {number} of upload {upload} has {expected} bytes; {found} came"
+    hint_template: ClassVar[str] = "send the part again; nothing of it was kept"
+
+    upload: str
+    number: int
+    expected: int
+    found: int
+
+
+@dataclass(eq=False)
+class KeyReused(Refused):
+    template: ClassVar[str] = "the Idempotency-Key {key!r} named another request before"
+    hint_template: ClassVar[str] = "a key names one request; make a new one for each, a UUID for instance"
+
+    key: str
+
+
 # -- conflict ---------------------------------------------------------------------------------------------------------
 
 
@@ -452,6 +484,26 @@ class AliasInUse(Conflict):
 
     reference: str
     aliases: str
+
+
+@dataclass(eq=False)
+class UploadIncomplete(Conflict):
+    """`missing` is a number of parts."""
+
+    template: ClassVar[str] = "upload {id}: {missing} of {parts} parts are missing"
+    hint_template: ClassVar[str] = "GET the upload to see which, send them, then complete it again"
+
+    id: str
+    missing: int
+    parts: int
+
+
+@dataclass(eq=False)
+class UploadBusy(Conflict):
+    template: ClassVar[str] = "upload {id} is being written to or completed by somebody else"
+    hint_template: ClassVar[str] = "wait until that is done, then complete it again"
+
+    id: str
 
 
 # -- not allowed, failures --------------------------------------------------------------------------------------------

@@ -1,17 +1,20 @@
 """The laws of a blob store. Every store passes them; the fixture `store` names the stores, each one empty."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from registry.blobs.parts import Parts
 from registry.blobs.store import BlobStore
-from registry.domain.errors import BlobNotFound, DigestMismatch, WrongUsage
+from registry.domain.errors import BlobNotFound, DigestMismatch, PartMismatch, UploadIncomplete, WrongUsage
 
 PART = 8 << 20  # bytes; from here on an S3 upload has several parts
 ABSENT = "0" * 64
@@ -324,6 +327,129 @@ def test_discarded_uploads_are_gone_and_nobody_minds_a_second_time(store: BlobSt
     assert [staged.upload_id for staged in store.staged()] == ["upload-2"]
 
 
+# -- uploads in parts -------------------------------------------------------------------------------------------------
+
+PIECE = 16 << 20  # bytes; what an upload is cut into
+
+
+def send(store: BlobStore, parts: Parts, number: int, data: bytes) -> None:
+    """Send a part as a client would: to its URL, where it has one, without credentials."""
+    url = store.part_url(parts, number, seconds=60)
+    if url is None:
+        write_part(store, parts, number, data)
+        return
+    answer = urllib3.request("PUT", url, body=data, retries=False)
+    assert answer.status == 200, answer.data
+
+
+def write_part(store: BlobStore, parts: Parts, number: int, data: bytes) -> None:
+    with closing(store.open_part(parts, number)) as part:
+        for chunk in cut(data, [1_000_003]):
+            part.write(chunk)
+        part.finish()
+
+
+def piece(data: bytes, number: int) -> bytes:
+    return data[(number - 1) * PIECE : number * PIECE]
+
+
+@pytest.mark.parametrize("through", [send, write_part])
+@pytest.mark.parametrize("size", [1, PIECE, 2 * PIECE + 1])
+def test_parts_in_any_order_become_a_blob(store: BlobStore, size: int, through: Callable[..., None]) -> None:
+    data = pattern(size)
+    parts = store.begin_parts("upload-1", size=size)
+    for number in range(parts.count, 0, -1):
+        assert store.list_parts(parts) == {n: parts.size_of(n) for n in range(number + 1, parts.count + 1)}
+        through(store, parts, number, piece(data, number))
+    assert [(staged.upload_id, staged.size) for staged in store.staged()] == [("upload-1", size)]
+    store.finish_parts(parts)
+    store.finish_parts(parts)
+    assert store.list_parts(parts) == {n: parts.size_of(n) for n in range(1, parts.count + 1)}
+    assert store.complete("upload-1", sha256=digest_of(data), size=size) is True
+    assert read(store, digest_of(data)) == data
+    assert list(store.staged()) == []
+
+
+def test_parts_are_sent_at_once_and_twice(store: BlobStore) -> None:
+    data = pattern(2 * PIECE + 5)
+    parts = store.begin_parts("upload-1", size=len(data))
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda n: send(store, parts, n, piece(data, n)), [1, 2, 3]))
+    send(store, parts, 2, piece(data, 2))
+    store.finish_parts(parts)
+    assert store.complete("upload-1", sha256=digest_of(data), size=len(data)) is True
+
+
+def test_parts_are_not_joined_before_all_are_there(store: BlobStore) -> None:
+    data = pattern(PIECE + 1)
+    parts = store.begin_parts("upload-1", size=len(data))
+    for expected in (2, 1):
+        with pytest.raises(UploadIncomplete) as refused:
+            store.finish_parts(parts)
+        assert refused.value.missing == expected
+        with pytest.raises(BlobNotFound):
+            store.complete("upload-1", sha256=digest_of(data), size=len(data))
+        send(store, parts, expected, piece(data, expected))
+    store.finish_parts(parts)
+
+
+def test_a_part_that_is_too_long_or_too_short_or_broken_off_does_not_count(store: BlobStore) -> None:
+    parts = store.begin_parts("upload-1", size=PIECE + 10)
+    for wrong in (b"", b"x" * 9, b"x" * 11):
+        with pytest.raises(PartMismatch) as refused:
+            write_part(store, parts, 2, wrong)
+        assert (refused.value.number, refused.value.expected, refused.value.found) == (2, 10, len(wrong))
+    store.open_part(parts, 2).close()
+    assert store.list_parts(parts) == {}
+
+
+def test_wrong_bytes_in_parts_are_refused_and_discarded(store: BlobStore) -> None:
+    parts = store.begin_parts("upload-1", size=11)
+    send(store, parts, 1, b"as promised")
+    send(store, parts, 1, b"as replaced")
+    store.finish_parts(parts)
+    with pytest.raises(DigestMismatch):
+        store.complete("upload-1", sha256=digest_of(b"as promised"), size=11)
+    assert_nothing_kept(store)
+
+
+def test_discarded_parts_are_gone(store: BlobStore) -> None:
+    parts = store.begin_parts("upload-1", size=PIECE + 1)
+    send(store, parts, 2, b"x")
+    store.discard("upload-1")
+    assert not store.list_parts(parts)
+    assert list(store.staged()) == []
+
+
+@pytest.mark.parametrize("number", [-1, 0, 3])
+def test_a_part_that_an_upload_does_not_have_is_refused(store: BlobStore, number: int) -> None:
+    parts = store.begin_parts("upload-1", size=PIECE + 1)
+    with pytest.raises(WrongUsage):
+        store.open_part(parts, number)
+    with pytest.raises(WrongUsage):
+        store.part_url(parts, number, seconds=60)
+
+
+@pytest.mark.parametrize("size", [-1, 0, (1 << 40) + 1])
+def test_an_upload_of_an_impossible_size_is_refused(store: BlobStore, size: int) -> None:
+    with pytest.raises(WrongUsage):
+        store.begin_parts("upload-1", size=size)
+
+
+@pytest.mark.parametrize("size", [1000, 16 << 20, 100 * 10**9, 1 << 40])
+def test_an_upload_of_any_size_has_at_most_a_thousand_parts(store: BlobStore, size: int) -> None:
+    parts = store.begin_parts("upload-1", size=size)
+    assert 1 <= parts.count <= 1000
+    assert sum(parts.size_of(number) for number in range(1, parts.count + 1)) == size
+    assert parts.offset_of(parts.count) + parts.size_of(parts.count) == size
+
+
+def test_a_blob_is_read_by_its_presigned_url_where_there_are_such(store: BlobStore) -> None:
+    url = store.presigned_url(put(store, b"read me"), seconds=60)
+    if url is not None:
+        assert urllib3.request("GET", url, headers={"Range": "bytes=5-"}).data == b"me"
+
+
 # -- hostile names ----------------------------------------------------------------------------------------------------
 
 BAD_DIGESTS = [
@@ -363,6 +489,7 @@ def test_what_is_not_an_upload_id_is_refused(store: BlobStore) -> None:
             partial(store.stage, upload_id, [b"x"]),
             partial(store.complete, upload_id, sha256=digest_of(b"x"), size=1),
             partial(store.discard, upload_id),
+            partial(store.begin_parts, upload_id, size=1),
         ):
             with pytest.raises(WrongUsage):
                 attempt()

@@ -1,0 +1,132 @@
+"""Files from a server: continued where an earlier attempt was cut off, verified, and in place at once or not at all.
+
+What has come so far lies beside the target in a hidden file that is named by its digest, so that the next attempt
+finds it, whoever was killed in between.
+"""
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from urllib3.exceptions import HTTPError
+
+from cli.remote.uploads import Moved, unwatched
+from registry.domain.digest import read_chunks
+from registry.domain.errors import DigestMismatch, ServerFailure, TargetTaken
+
+if TYPE_CHECKING:
+    from cli.remote.connection import Connection
+
+ATTEMPTS = 6  # in a row without a byte
+_CHUNK = 256 << 10  # bytes
+_WAIT = 0.2  # seconds, doubled each time
+
+
+def download_file(
+    connection: "Connection", url: str, to: Path, *, sha256: str, size: int, progress: Moved = unwatched
+) -> int:
+    """Put the file at a URL (or a path of the server) at `to`; returns how many bytes had to move.
+
+    Raises DigestMismatch for bytes that are not `size` of this digest, TargetTaken while somebody else fetches the
+    same file, ServerFailure, and what the server answers. `to` is only touched when all is there.
+    """
+    partial = to.with_name(f".{sha256}.part")
+    with _alone(partial) as target:
+        fetch = _Fetch(connection, url, target, size=size, progress=progress)
+        moved = fetch.rest()
+        if fetch.found != (sha256, size) and moved < size:  # what an earlier attempt left was wrong
+            moved += fetch.again()
+        if fetch.found != (sha256, size):
+            partial.unlink()
+            raise DigestMismatch(to.name, sha256, size, *fetch.found)
+        target.flush()
+        os.fsync(target.fileno())
+        partial.replace(to)
+    return moved
+
+
+class _Fetch:
+    """A file that grows at its end until it has `size` bytes."""
+
+    def __init__(self, connection: "Connection", url: str, target: BinaryIO, *, size: int, progress: Moved) -> None:
+        self._connection = connection
+        self._url = url
+        self._target = target
+        self._size = size
+        self._progress = progress
+        self._digest = hashlib.sha256()
+        self._have = 0
+        for chunk in read_chunks(target):
+            self._note(chunk)
+
+    @property
+    def found(self) -> tuple[str, int]:
+        """Digest and size of what is there."""
+        return self._digest.hexdigest(), self._have
+
+    def rest(self) -> int:
+        """Fetch what is missing; returns its bytes."""
+        if self._have > self._size:
+            self._start_over()
+        before, fruitless = self._have, 0
+        while self._have < self._size:
+            at = self._have
+            try:
+                self._read_on()
+                fruitless += self._have == at
+            except HTTPError as error:
+                fruitless = 0 if self._have > at else fruitless + 1
+                failure = f"the connection keeps breaking: {type(error).__name__}"
+                if fruitless >= ATTEMPTS:
+                    raise ServerFailure(failure, self._connection.url) from error
+            if fruitless >= ATTEMPTS:
+                raise ServerFailure("it sends less than it says", self._connection.url)
+            if fruitless:
+                time.sleep(_WAIT * 2**fruitless)
+        return self._have - min(before, self._have)
+
+    def again(self) -> int:
+        """Fetch everything; returns its bytes."""
+        self._start_over()
+        return self.rest()
+
+    def _read_on(self) -> None:
+        wanted = {"Range": f"bytes={self._have}-"} if self._have else {}
+        with self._connection.stream(self._url, headers=wanted) as response:
+            if self._have and not response.headers.get("Content-Range", "").startswith(f"bytes {self._have}-"):
+                self._start_over()  # a server that ignores the range begins at the beginning
+            for chunk in response.stream(_CHUNK):
+                if self._have + len(chunk) > self._size:
+                    raise ServerFailure("it sends more than the file has", self._connection.url)
+                self._target.write(chunk)
+                self._note(chunk)
+
+    def _note(self, chunk: bytes) -> None:
+        self._digest.update(chunk)
+        self._have += len(chunk)
+        self._progress(len(chunk))
+
+    def _start_over(self) -> None:
+        self._progress(-self._have)
+        self._target.seek(0)
+        self._target.truncate()
+        self._digest = hashlib.sha256()
+        self._have = 0
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[BinaryIO]:
+    """The hidden file, opened for this process alone. Raises TargetTaken."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "r+b") as target:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TargetTaken(str(partial)) from None
+        yield target
