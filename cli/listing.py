@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,10 +14,6 @@ from cli.output import Output, next_step, say, table
 from cli.text import human_size
 from registry.domain.documents import adapter_document, version_document
 from registry.domain.records import Adapter, Page, SearchQuery, Status, Version
-from registry.domain.reference import Reference, Selector
-
-if TYPE_CHECKING:
-    from registry.service import Registry
 
 _RANKS = re.compile(r"([0-9]{1,6})|([0-9]{0,6})\.\.([0-9]{0,6})", re.ASCII)
 _LIMIT = click.IntRange(1, 1000)
@@ -66,19 +62,13 @@ def list_adapters(context: click.Context, /, out: Output, team: str | None, limi
     """List the adapters and their newest versions."""
     with opened() as registry:
         page = registry.adapters(team=team, cursor=cursor, limit=limit)
-        newest = [_newest(registry, adapter) for adapter in page.items]
+        newest = registry.newest(page.items)
     documents = [adapter_document(*pair) for pair in zip(page.items, newest, strict=True)]
     out.answer(
         {"adapters": documents, "cursor": page.cursor},
         lambda: _adapter_table(page.items, newest),
         lambda: _go_on(context, page),
     )
-
-
-def _newest(registry: "Registry", adapter: Adapter) -> Version | None:
-    if adapter.latest is None:
-        return None
-    return registry.peek(Reference(adapter.name, Selector.VERSION, str(adapter.latest)))
 
 
 def _adapter_table(adapters: Sequence[Adapter], newest: Sequence[Version | None]) -> None:

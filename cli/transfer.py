@@ -18,7 +18,7 @@ from registry.domain.reference import AdapterName, Reference
 if TYPE_CHECKING:
     from registry.service.bases import BaseClaim
     from registry.service.publishing import Publication
-    from registry.service.transfers import Pull
+    from registry.service.workfolder import Pull
 
 
 @command("push", 'adapters push ./sentiment demo/sentiment --message "film reviews"')

@@ -9,7 +9,7 @@ from registry.domain.reference import AdapterName, Reference
 from registry.domain.spec import ModuleSpec
 from registry.service.core import Progress
 from registry.service.publishing import Publication, Submission
-from registry.service.transfers import Pull
+from registry.service.workfolder import Pull
 
 
 class Library(Protocol):

@@ -10,9 +10,10 @@ from registry.domain.errors import AliasInUse, BlobNotFound, Gone, NotActive, Wr
 from registry.domain.records import Evaluation, Status, Version
 from registry.domain.reference import Reference
 from registry.domain.rights import Scope
+from registry.domain.statuses import GONE
 from registry.domain.texts import MAX_KEY, check_text
 from registry.service.core import Progress, UseCases, silent
-from registry.service.lookup import GONE, find, look
+from registry.service.lookup import find, look
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOVES = {  # status asked for -> statuses from which it may be reached
