@@ -23,6 +23,7 @@ from registry.domain.records import (
     Version,
     VersionBase,
 )
+from registry.domain.rights import Caller, Scope
 from registry.domain.spec import AdapterSummary, ModuleSpec
 
 
@@ -208,6 +209,17 @@ def token_document(token: Token) -> dict[str, Any]:
         "expires_at": _time(token.expires_at),
         "used_at": _time(token.used_at),
         "revoked_at": _time(token.revoked_at),
+    }
+
+
+def caller_document(caller: Caller) -> dict[str, Any]:
+    """Who asks, with the rights that it has now; `teams` None is no limit."""
+    return {
+        "name": caller.name,
+        "operator": caller.operator,
+        "scopes": [scope.value for scope in Scope if scope in caller.scopes],
+        "teams": None if caller.teams is None else sorted(caller.teams),
+        "roles": {team: role.value for team, role in sorted(caller.roles.items())},
     }
 
 

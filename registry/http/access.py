@@ -13,6 +13,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from registry.domain.errors import NotAuthenticated
@@ -88,17 +89,25 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def caller_of(
+async def caller_of(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Caller:
-    """The caller of a request. Raises NotAuthenticated."""
+    """The caller of a request. Raises NotAuthenticated.
+
+    Whoever is remembered waits for no thread. The request's state gets the caller, for those who log and remember.
+    """
     if credentials is None:
         raise NotAuthenticated("a token is needed: Authorization: Bearer …")
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    return doorkeeper.authenticate(request.app.state.registry, credentials.credentials, address_of(request))
+    caller = doorkeeper.remembered(credentials.credentials)
+    if caller is None:
+        registry, address = request.app.state.registry, address_of(request)
+        caller = await run_in_threadpool(doorkeeper.authenticate, registry, credentials.credentials, address)
+    request.state.caller = caller
+    return caller
 
 
-def registry_of(request: Request, caller: Annotated[Caller, Depends(caller_of)]) -> Registry:
+async def registry_of(request: Request, caller: Annotated[Caller, Depends(caller_of)]) -> Registry:
     """The registry, with the rights of whoever asks."""
     registry: Registry = request.app.state.registry
     return registry.on_behalf_of(caller)

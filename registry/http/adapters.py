@@ -1,28 +1,96 @@
-"""Adapters and what a reference means: listings and look-ups."""
+"""/v1/adapters: the list of adapters, the search among their versions, and one adapter."""
 
-from typing import Any
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
 
-from registry.domain.reference import AdapterName, Reference
+from registry.domain.documents import adapter_document, version_document
+from registry.domain.errors import WrongUsage
+from registry.domain.records import SearchQuery, Status
 from registry.http.access import Asked
+from registry.http.paths import Cursor, Limit, Text, name_of
+from registry.http.schemas import documented
+from registry.http.version_schemas import Adapter, AdapterPage, VersionPage
+from registry.service import Registry
 
 routes = APIRouter(prefix="/v1/adapters", tags=["adapters"])
+ANY = "any"
 
 
-def reference_of(team: str, name: str, ref: str | None) -> Reference:
-    """The reference that a path and its `ref` name. Raises InvalidReference."""
-    adapter = AdapterName.parse(f"{team}/{name}")
-    return Reference.parse(f"{adapter}@{ref}") if ref else Reference(adapter)
-
-
-@routes.get("/{team}/{name}/resolve", summary="What a serving stack must know before it loads a version")
-def resolve(
+@routes.get(
+    "",
+    operation_id="adapters_list",
+    summary="List adapters, or search among their versions",
+    responses=documented(AdapterPage | VersionPage, 400),
+)
+def adapters(
     registry: Asked,
-    team: str,
-    name: str,
-    ref: str | None = None,
-    max_rank: int | None = None,
-    base: str | None = None,
-) -> dict[str, Any]:
-    return registry.resolve(reference_of(team, name, ref), max_rank=max_rank, base=base)
+    team: Annotated[Text | None, Query(description="only this team's")] = None,
+    base: Annotated[Text | None, Query(description="a registered name or sha256:<hex>")] = None,
+    rank: Annotated[int | None, Query(ge=0, description="exactly this rank")] = None,
+    rank_min: Annotated[int | None, Query(ge=0)] = None,
+    rank_max: Annotated[int | None, Query(ge=0)] = None,
+    target: Annotated[list[Text] | None, Query(max_length=100, description="adapts this module; repeatable")] = None,
+    text: Annotated[Text | None, Query(description="beginnings of words of name, message or metadata")] = None,
+    metric: Annotated[list[Text] | None, Query(max_length=100, description="name>=x; repeatable")] = None,
+    status: Annotated[Status | str | None, Query(description="active unless given; `any` for all")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> JSONResponse:
+    """Without conditions (but for the team): adapters by name, {"adapters", "cursor"}.
+
+    With `base`, `rank…`, `target`, `text`, `metric` or `status`: versions that fit all of them, newest first,
+    {"versions", "cursor"}.
+    """
+    conditions = (base, rank, rank_min, rank_max, target, text, metric, status)
+    if all(condition is None for condition in conditions):
+        return _adapters(registry, team, limit=limit, cursor=cursor)
+    query = SearchQuery(
+        team=team,
+        base=base,
+        rank_min=rank_min if rank is None else rank,
+        rank_max=rank_max if rank is None else rank,
+        targets=tuple(target or ()),
+        text=text,
+        metrics=tuple(_metric(line) for line in metric or ()),
+        status=_status(status),
+        limit=limit,
+        cursor=cursor,
+    )
+    page = registry.search(query)
+    return JSONResponse({"versions": [version_document(v) for v in page.items], "cursor": page.cursor})
+
+
+def _adapters(registry: Registry, team: str | None, *, limit: int, cursor: str | None) -> JSONResponse:
+    page = registry.adapters(team=team, cursor=cursor, limit=limit)
+    pairs = zip(page.items, registry.newest(page.items), strict=True)
+    return JSONResponse({"adapters": [adapter_document(*pair) for pair in pairs], "cursor": page.cursor})
+
+
+def _metric(line: str) -> tuple[str, float]:
+    name, _, least = line.partition(">=")
+    try:
+        return name.strip(), float(least)
+    except ValueError:
+        raise WrongUsage(f"{line[:80]!r} is not name>=x, with a number") from None
+
+
+def _status(text: str | None) -> Status | None:
+    if text is None:
+        return Status.ACTIVE
+    if text == ANY:
+        return None
+    try:
+        return Status(text)
+    except ValueError:
+        raise WrongUsage(f"{text[:80]!r} is no status: {', '.join(Status)} or {ANY}") from None
+
+
+@routes.get(
+    "/{team}/{name}", operation_id="adapters_show", summary="One adapter", responses=documented(Adapter, 400, 404)
+)
+def adapter(registry: Asked, team: str, name: str) -> JSONResponse:
+    found = registry.adapter(name_of(team, name))
+    (newest,) = registry.newest([found])
+    return JSONResponse(adapter_document(found, newest))

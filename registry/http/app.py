@@ -7,12 +7,26 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from registry.http import adapters, errors, gates, health, watch
+from registry.http import (
+    adapters,
+    aliases,
+    audit,
+    bases,
+    errors,
+    gates,
+    health,
+    resolve,
+    teams,
+    tokens,
+    versions,
+    watch,
+)
 from registry.http.access import Doorkeeper
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 
 DISTRIBUTION = "adapter-registry"
+_ROOMS = (health, resolve, adapters, versions, aliases, gates, bases, teams, tokens, audit, watch)
 
 
 def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) -> FastAPI:
@@ -34,6 +48,6 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     errors.install(app)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
-    for routes in (health.routes, adapters.routes, gates.routes, watch.routes):
-        app.include_router(routes)
+    for room in _ROOMS:
+        app.include_router(room.routes)
     return app

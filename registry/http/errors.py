@@ -53,7 +53,13 @@ STATUS: Mapping[type[AdaptersError], int] = {
     Failure: 500,
 }
 _USAGE = 400  # what is left in the tree is wrong usage
-_PHRASES = {404: "not_found", 405: "method_not_allowed"}
+_PHRASES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    428: "precondition_required",
+    429: "too_many_attempts",
+}
 _log = logging.getLogger("adapters.http")
 
 
@@ -62,12 +68,16 @@ def status_of(error: AdaptersError) -> int:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), _USAGE)
 
 
+def document_of(error: AdaptersError) -> dict[str, Any]:
+    """An error as a document."""
+    return {"error": error.code, "message": error.message, "hint": error.hint, "detail": error.detail}
+
+
 def answer_of(error: AdaptersError) -> JSONResponse:
     """An error as an answer."""
     status = status_of(error)
-    document = {"error": error.code, "message": error.message, "hint": error.hint, "detail": error.detail}
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(document, status, headers=headers)
+    return JSONResponse(document_of(error), status, headers=headers)
 
 
 def install(app: FastAPI) -> None:

@@ -1,0 +1,71 @@
+"""What every documented answer has in common: a strict shape, the shape of errors, and how a route names them.
+
+Shapes mirror registry/domain/documents.py, field by field. Answers aren't built from them, so they cost nothing; a test
+holds real answers against them.
+"""
+
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+# What examples are about.
+NAME, TIME = "acme/support", "2026-11-22T05:00:00+00:00"
+COMMIT = "3f5f9c8cc56ab9887d4c16f018cfb2793053dcaf"
+DIGITS = "7a67decc6d52bc649c5ffd8a4f5e5c9c787686ee408b2ac0e0294889ada0a02b"
+DIGEST = f"sha256:{DIGITS}"
+
+
+class Shape(BaseModel):
+    """An answer: these fields and no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def example(**fields: Any) -> ConfigDict:
+    """The settings of a shape with these fields as its example."""
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
+
+
+class Error(Shape):
+    """What went wrong: a stable code, what and where, what to do next, and the fields for machines."""
+
+    model_config = example(
+        error="adapter_not_found",
+        message="there is no adapter 'acme/nothing'",
+        hint="`adapters list` shows what there is; `adapters push PATH acme/nothing` creates it",
+        detail={"name": "acme/nothing"},
+    )
+
+    error: str
+    message: str
+    hint: str
+    detail: dict[str, Any]
+
+
+_PROBLEMS: Mapping[int, str] = {
+    400: "it makes no sense",
+    401: "the token is missing, unknown, expired or revoked",
+    403: "known, but not the caller's to do",
+    404: "there is none, or none that the caller may see",
+    409: "it doesn't fit what there is",
+    410: "it was revoked or purged",
+    412: "somebody else was first",
+    413: "the body is too large",
+    422: "it is not as documented",
+    428: "a condition is needed",
+}
+
+
+def documented(shape: type[Shape] | UnionType, *problems: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """What a route answers, for the OpenAPI document. Any route may answer 401 and 422 too."""
+    found: dict[int | str, dict[str, Any]] = {status: {"model": shape, "description": _sentence(shape)}}
+    for code in sorted({*problems, 401, 422}):
+        found[code] = {"model": Error, "description": _PROBLEMS[code]}
+    return found
+
+
+def _sentence(shape: type[Shape] | UnionType) -> str:
+    shapes = shape.__args__ if isinstance(shape, UnionType) else (shape,)
+    return " Or: ".join((one.__doc__ or "").strip() for one in shapes)

@@ -1,0 +1,320 @@
+"""The shapes of versions, of look-ups, and of what is known about them."""
+
+from typing import Any
+
+from pydantic import ConfigDict
+
+from registry.http.schemas import COMMIT, DIGEST, DIGITS, NAME, TIME, Error, Shape, example
+
+
+class BaseOfVersion(Shape):
+    """A version's base model and how sure that is: exact, structural or declared."""
+
+    model_config = example(name="acme/model", fingerprint=DIGITS, evidence="structural")
+
+    name: str | None
+    fingerprint: str | None
+    evidence: str
+
+
+class File(Shape):
+    """A file of a version; its size in bytes."""
+
+    model_config = example(path="adapter_model.safetensors", size=296_000, sha256=DIGITS)
+
+    path: str
+    size: int
+    sha256: str
+
+
+class AddressedFile(File):
+    """A file with the address where it stays."""
+
+    url: str
+
+
+class Parent(Shape):
+    """A version that another one was made of, or that was made of it."""
+
+    model_config = example(name=NAME, version=3, digest=DIGEST)
+
+    name: str
+    version: int
+    digest: str
+
+
+class EngineCompat(Shape):
+    """What an engine makes of an adapter as it is stored; a reason ends in its source, in parentheses."""
+
+    model_config = example(
+        engine="vllm", ok=False, reasons=["dora: it refuses DoRA (vllm-project/vllm: vllm/lora/peft_helper.py)"]
+    )
+
+    engine: str
+    ok: bool
+    reasons: list[str]
+
+
+class Resolution(Shape):
+    """Everything that a serving stack must check before it loads a version, under its serving name."""
+
+    model_config = example(
+        name=NAME,
+        version=3,
+        commit=COMMIT,
+        digest=DIGEST,
+        serving_name="support@sha256-7a67decc6d52",
+        alias="production",
+        seq=4,
+        status="active",
+        base={"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
+        rank=8,
+        alpha=16.0,
+        ranks={},
+        targets=["q_proj", "v_proj"],
+        dtype="BF16",
+        variants=[],
+        size=299_839,
+        files=[],
+        engine_compat=None,
+        parents=[],
+    )
+
+    name: str
+    version: int
+    commit: str
+    digest: str
+    serving_name: str
+    alias: str | None
+    seq: int | None
+    status: str
+    base: BaseOfVersion
+    rank: int
+    alpha: float
+    ranks: dict[str, int]
+    targets: list[str]
+    dtype: str
+    variants: list[str]
+    size: int
+    files: list[AddressedFile]
+    engine_compat: EngineCompat | None
+    parents: list[Parent]
+
+
+class ResolvedReference(Shape):
+    """One reference of a batch: its answer, or why there is none; `status` is what a look-up alone would have had."""
+
+    ref: str
+    status: int
+    answer: Resolution | None
+    error: Error | None
+
+
+class Resolutions(Shape):
+    """The answers of a batch, in its order."""
+
+    answers: list[ResolvedReference]
+
+
+class Version(Shape):
+    """A version: what it is, where it stands, who pushed it."""
+
+    model_config = example(
+        name=NAME,
+        version=3,
+        commit=COMMIT,
+        digest=DIGEST,
+        serving_name="support@sha256-7a67decc6d52",
+        status="active",
+        status_reason=None,
+        base={"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
+        format="peft",
+        peft_type="LORA",
+        rank=8,
+        alpha=16.0,
+        ranks={},
+        targets=["q_proj", "v_proj"],
+        variants=[],
+        dtype="BF16",
+        parameters=147_456,
+        size=299_839,
+        author="ann",
+        message="more data",
+        metadata={"run": "17"},
+        created_at=TIME,
+    )
+
+    name: str
+    version: int
+    commit: str
+    digest: str
+    serving_name: str
+    status: str
+    status_reason: str | None
+    base: BaseOfVersion
+    format: str
+    peft_type: str
+    rank: int
+    alpha: float
+    ranks: dict[str, int]
+    targets: list[str]
+    variants: list[str]
+    dtype: str
+    parameters: int
+    size: int
+    author: str
+    message: str
+    metadata: dict[str, str]
+    created_at: str
+    files: list[File] | None = None
+
+
+class VersionPage(Shape):
+    """A page of versions; `cursor` is null on the last one."""
+
+    versions: list[Version]
+    cursor: str | None
+
+
+class Adapter(Shape):
+    """An adapter line: its newest version, and where its aliases point."""
+
+    model_config = example(
+        name=NAME,
+        commit=COMMIT,
+        latest=3,
+        versions=3,
+        aliases={"production": 2},
+        base={"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
+        rank=8,
+        created_at=TIME,
+        updated_at=TIME,
+    )
+
+    name: str
+    commit: str | None
+    latest: int | None
+    versions: int
+    aliases: dict[str, int]
+    base: BaseOfVersion | None
+    rank: int | None
+    created_at: str
+    updated_at: str
+
+
+class AdapterPage(Shape):
+    """A page of adapters; `cursor` is null on the last one."""
+
+    adapters: list[Adapter]
+    cursor: str | None
+
+
+class Evaluation(Shape):
+    """What was measured of a version."""
+
+    model_config = example(
+        name=NAME, version=3, dataset="held-out", dataset_sha256=None, metrics={"f1": 0.91}, actor="eve", at=TIME
+    )
+
+    name: str
+    version: int
+    dataset: str | None
+    dataset_sha256: str | None
+    metrics: dict[str, float]
+    actor: str
+    at: str
+
+
+class Evaluations(Shape):
+    """What was measured, newest first."""
+
+    evaluations: list[Evaluation]
+
+
+class Provenance(Shape):
+    """One way in which a version's content arrived. The recipe is null where it tells of what one may not read."""
+
+    commit: str
+    actor: str
+    at: str
+    recipe_digest: str | None
+    recipe: dict[str, Any] | None
+    parents: list[Parent]
+
+
+class Lineage(Shape):
+    """How a version came to be, and what was made of it."""
+
+    model_config = example(
+        name=NAME,
+        version=3,
+        digest=DIGEST,
+        provenance=[
+            {"commit": COMMIT, "actor": "ann", "at": TIME, "recipe_digest": None, "recipe": None, "parents": []}
+        ],
+        descendants=[],
+    )
+
+    name: str
+    version: int
+    digest: str
+    provenance: list[Provenance]
+    descendants: list[Parent]
+
+
+class ShownVersion(Version):
+    """Everything that is known of a version; `aliases` are those that point to it, with their sequence numbers."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={})
+
+    aliases: dict[str, int]
+    evaluations: list[Evaluation]
+    lineage: Lineage
+
+
+class Module(Shape):
+    """An adapted module; rank 0 where none applies."""
+
+    model_config = example(
+        name="model.layers.0.self_attn.q_proj",
+        kind="linear",
+        rank=8,
+        alpha=16.0,
+        scaling=2.0,
+        in_features=2048,
+        out_features=2048,
+        dtype="BF16",
+        variants=[],
+        base_tensor="model.layers.0.self_attn.q_proj.weight",
+    )
+
+    name: str
+    kind: str
+    rank: int
+    alpha: float
+    scaling: float
+    in_features: int
+    out_features: int
+    dtype: str
+    variants: list[str]
+    base_tensor: str | None
+
+
+class Modules(Shape):
+    """The adapted modules of a version."""
+
+    modules: list[Module]
+
+
+class Difference(Shape):
+    """What differs, each as [left, right]; null where one side has none."""
+
+    model_config = example(
+        left="acme/support@v2", right="acme/support@v3", facts={"rank": [8, 16]}, files={}, modules={}
+    )
+
+    left: str
+    right: str
+    facts: dict[str, list[Any]]
+    files: dict[str, list[Any]]
+    modules: dict[str, list[Any]]
