@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import click
 
@@ -9,7 +10,6 @@ from cli.client import opened
 from cli.command import Commands
 from cli.output import Output, next_step, say, table
 from cli.text import count, when
-from registry.domain.access_documents import audit_document
 from registry.domain.documents import event_document
 from registry.domain.errors import AuditBroken
 from registry.domain.records import Event
@@ -61,7 +61,7 @@ def verify(out: Output) -> None:
     """Recompute the chain of the whole log. The exit code is 1 if a line was changed or taken out."""
     with opened() as registry:
         found = registry.verify_audit()
-    out.answer(audit_document(found.lines, found.broken), lambda: say(f"{count(found.lines, 'line')} read"))
+    out.answer(asdict(found), lambda: say(f"{count(found.lines, 'line')} read"))
     if found.broken:
         raise AuditBroken(", ".join(map(str, found.broken[:10])), len(found.broken))
     if not out.as_json:

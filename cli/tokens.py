@@ -62,7 +62,7 @@ def create(
             lifetime=timedelta(days=days) if days else None,
             operator=operator,
         )
-    document = token_document(made.token) | {"secret": made.secret}
+    document = token_document(made.token) | {"token": made.secret}
     who = made.token.principal
     out.answer(document, lambda: facts(_facts(made)), lambda: next_step(f"adapters team role TEAM {who} writer"))
 

@@ -38,7 +38,7 @@ class Access(Room):
             "operator": operator,
         }
         document = self.connection.request("POST", "/v1/tokens", json=wanted).document
-        return self._read(lambda found: NewToken(records.token(found), str(found["secret"])), document)
+        return self._read(lambda found: NewToken(records.token(found), str(found["token"])), document)
 
     def tokens(self) -> list[Token]:
         """One's own tokens; an operator's answer has everybody's."""

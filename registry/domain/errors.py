@@ -334,7 +334,7 @@ class BaseConflict(Refused):
 
 @dataclass(eq=False)
 class NotOnServer(Refused):
-    template: ClassVar[str] = "`adapters {command}` does not work against a server yet: {reason}"
+    template: ClassVar[str] = "`adapters {command}` does not work against a server: {reason}"
     hint_template: ClassVar[str] = "{instead}"
 
     command: str
