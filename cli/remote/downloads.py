@@ -35,7 +35,7 @@ def download_file(
     Raises DigestMismatch for bytes that are not `size` of this digest, TargetTaken while somebody else fetches the
     same file, ServerFailure, and what the server answers. `to` is only touched when all is there.
     """
-    partial = to.with_name(f".{sha256}.part")
+    partial = to.with_name(f".{hashlib.sha256(f'{sha256} {to.name}'.encode()).hexdigest()}.part")
     with _alone(partial) as target:
         fetch = _Fetch(connection, url, target, size=size, progress=progress)
         moved = fetch.rest()
@@ -61,6 +61,7 @@ class _Fetch:
         self._progress = progress
         self._digest = hashlib.sha256()
         self._have = 0
+        self._moved = 0
         for chunk in read_chunks(target):
             self._note(chunk)
 
@@ -73,22 +74,25 @@ class _Fetch:
         """Fetch what is missing; returns its bytes."""
         if self._have > self._size:
             self._start_over()
-        before, fruitless = self._have, 0
+        moved, fruitless = self._moved, 0
+        failure = ServerFailure("it sends less than the file has", self._connection.url)
         while self._have < self._size:
-            at = self._have
+            before = self._moved
             try:
                 self._read_on()
-                fruitless += self._have == at
-            except HTTPError as error:
-                fruitless = 0 if self._have > at else fruitless + 1
-                failure = f"the connection keeps breaking: {type(error).__name__}"
-                if fruitless >= ATTEMPTS:
-                    raise ServerFailure(failure, self._connection.url) from error
+            except HTTPError as error:  # the connection broke, or the answer ended too early: the rest is asked for
+                failure = ServerFailure(
+                    f"its connections keep breaking off: {type(error).__name__}", self._connection.url
+                )
+            except ServerFailure as error:
+                if not self._moved:
+                    raise
+                failure = error
+            fruitless = 0 if self._moved > before else fruitless + 1
             if fruitless >= ATTEMPTS:
-                raise ServerFailure("it sends less than it says", self._connection.url)
-            if fruitless:
-                time.sleep(_WAIT * 2**fruitless)
-        return self._have - min(before, self._have)
+                raise failure
+            time.sleep(_WAIT * 2**fruitless if fruitless else 0)
+        return self._moved - moved
 
     def again(self) -> int:
         """Fetch everything; returns its bytes."""
@@ -105,6 +109,7 @@ class _Fetch:
                     raise ServerFailure("it sends more than the file has", self._connection.url)
                 self._target.write(chunk)
                 self._note(chunk)
+                self._moved += len(chunk)
 
     def _note(self, chunk: bytes) -> None:
         self._digest.update(chunk)
@@ -127,6 +132,9 @@ def _alone(partial: Path) -> Iterator[BinaryIO]:
     with os.fdopen(descriptor, "r+b") as target:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TargetTaken(str(partial)) from None
+            alone = os.path.samestat(os.fstat(descriptor), partial.lstat())  # nobody finished it before we had it
+        except (BlockingIOError, FileNotFoundError):
+            alone = False
+        if not alone:
+            raise TargetTaken(str(partial))
         yield target

@@ -5,7 +5,7 @@ token. It reads and hashes what came before anybody can refer to it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,55 +35,64 @@ def upload_file(
     Nothing is sent that the team has already. Raises what the server answers (DigestMismatch for a file that isn't
     what was said), and ServerFailure.
     """
-    wanted = {"team": team, "sha256": sha256, "size": size}
-    upload = _post(connection, "/v1/uploads", sha256, wanted)
-    sent, fruitless = 0, 0
-    while upload["state"] != "done":
-        arrived, failure = _send_missing(connection, upload, path, progress=progress)
-        sent += arrived
-        fruitless = 0 if arrived else fruitless + 1
+    sending = _Sending(connection, {"team": team, "sha256": sha256, "size": size}, path, progress)
+    fruitless = 0
+    while True:
+        before = sending.arrived
         try:
-            if failure is None:
-                upload = _post(connection, f"/v1/uploads/{upload['id']}/complete", upload["id"])
-                continue
-        except (UploadIncomplete, UploadBusy) as error:
-            failure = error
-        except UploadNotFound as error:
-            failure, upload = error, _post(connection, "/v1/uploads", sha256, wanted)
-        if fruitless >= ROUNDS:
-            raise failure
-        time.sleep(_WAIT * 2**fruitless)
-        upload = _post(connection, "/v1/uploads", sha256, wanted)
-    return sent
-
-
-def _post(connection: "Connection", path: str, key: str, document: Any = None) -> dict[str, Any]:
-    """Both requests may be repeated, which the key tells the connection."""
-    answer: dict[str, Any] = connection.request("POST", path, json=document, headers={"Idempotency-Key": key}).document
-    return answer
-
-
-def _send_missing(
-    connection: "Connection", upload: Mapping[str, Any], path: Path, *, progress: Moved
-) -> tuple[int, ServerFailure | UploadBusy | None]:
-    """Send what isn't there; the bytes that arrived, and what went wrong with some of them."""
-    offset, pieces = 0, []
-    for part in upload["parts"]:
-        if not part["there"]:
-            pieces.append(_Piece(path, offset, part["size"], part["url"], progress))
-        offset += part["size"]
-    arrived, failure = 0, None
-    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="upload") as threads:
-        for piece, sending in [(piece, threads.submit(piece.send, connection)) for piece in pieces]:
-            try:
-                sending.result()
-                arrived += piece.size
-            except (ServerFailure, UploadBusy) as error:  # a URL that has expired is one too: the next round has others
-                failure = error
-            except BaseException:
-                threads.shutdown(cancel_futures=True)
+            sending.attempt()
+            return sending.arrived
+        except (ServerFailure, UploadIncomplete, UploadBusy, UploadNotFound):
+            fruitless = 0 if sending.arrived > before else fruitless + 1
+            if fruitless >= ROUNDS or not sending.reached:
                 raise
-    return arrived, failure
+        time.sleep(_WAIT * 2**fruitless)
+
+
+@dataclass(slots=True)
+class _Sending:
+    """A file on its way: attempts, each of which sends what is missing by then."""
+
+    connection: "Connection"
+    wanted: Mapping[str, Any]
+    path: Path
+    progress: Moved
+    arrived: int = 0  # bytes of parts that were acknowledged
+    reached: bool = False  # whether the server ever answered
+
+    def attempt(self) -> None:
+        upload = self._post("/v1/uploads", self.wanted)
+        self.reached = True
+        if upload["state"] != "done":
+            self._send_missing(upload["parts"])
+            self._post(f"/v1/uploads/{upload['id']}/complete", None)
+
+    def _post(self, path: str, document: Any) -> dict[str, Any]:
+        """Both requests may be repeated, which the key tells the connection."""
+        key = {"Idempotency-Key": self.wanted["sha256"]}
+        answer: dict[str, Any] = self.connection.request("POST", path, json=document, headers=key).document
+        return answer
+
+    def _send_missing(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Send what isn't there, all of it that can be sent; then raise what went wrong with the rest."""
+        offset, pieces = 0, []
+        for part in parts:
+            if not part["there"]:
+                pieces.append(_Piece(self.path, offset, part["size"], part["url"], self.progress))
+            offset += part["size"]
+        failures: list[ServerFailure | UploadBusy] = []
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="upload") as threads:
+            for piece, sent in [(piece, threads.submit(piece.send, self.connection)) for piece in pieces]:
+                try:
+                    sent.result()
+                    self.arrived += piece.size
+                except (ServerFailure, UploadBusy) as error:  # an expired URL too: the next attempt gets fresh ones
+                    failures.append(error)
+                except BaseException:
+                    threads.shutdown(cancel_futures=True)
+                    raise
+        if failures:
+            raise failures[0]
 
 
 @dataclass(slots=True)

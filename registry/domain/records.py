@@ -99,6 +99,21 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A file on its way in, for a team; the team has it when it is done. `session` is the blob store's name of it."""
+
+    id: str
+    team: str
+    sha256: str
+    size: int
+    part_size: int
+    session: str
+    actor: str
+    created_at: datetime
+    completed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     id: str
     adapter: AdapterName

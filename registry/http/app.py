@@ -13,11 +13,14 @@ from registry.http import (
     audit,
     bases,
     errors,
+    files,
     gates,
     health,
+    publishing,
     resolve,
     teams,
     tokens,
+    uploads,
     versions,
     watch,
 )
@@ -26,7 +29,22 @@ from registry.http.settings import ServerSettings
 from registry.service import Registry
 
 DISTRIBUTION = "adapter-registry"
-_ROOMS = (health, resolve, adapters, versions, aliases, gates, bases, teams, tokens, audit, watch)
+_ROOMS = (
+    health,
+    resolve,
+    adapters,
+    versions,
+    publishing,
+    files,
+    uploads,
+    aliases,
+    gates,
+    bases,
+    teams,
+    tokens,
+    audit,
+    watch,
+)
 
 
 def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) -> FastAPI:

@@ -6,6 +6,7 @@
     bases.py         base models, and settling which one a version belongs to
     publishing.py    the one gate for everything that becomes a version
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note)
+    uploads.py       files on their way in, in parts
     aliases.py       promote, rollback, history: one `move_alias` for all
     gates.py         what a version must show before an alias may point at it
     watching.py      what happened since a cursor
@@ -22,10 +23,11 @@ from registry.service.gates import Gates
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
 from registry.service.transfers import Transfers
+from registry.service.uploads import Uploads
 from registry.service.watching import Watching
 
 __all__ = ["Registry"]
 
 
-class Registry(Transfers, Bases, Resolution, Aliases, Stewardship, Gates, Access, Watching):
+class Registry(Transfers, Uploads, Bases, Resolution, Aliases, Stewardship, Gates, Access, Watching):
     """Everything that one can do with a registry, embedded or behind a server."""

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from registry.domain.digest import commit_id, content_digest
+from registry.domain.documents import move_document, version_document
 from registry.domain.errors import (
     BaseConflict,
     BlobNotFound,
     DigestMismatch,
     Gone,
+    KeyReused,
     StaleCommit,
 )
 from registry.domain.paths import check_paths
@@ -26,7 +28,7 @@ from registry.domain.records import (
 )
 from registry.domain.reference import AdapterName, check_alias
 from registry.domain.rights import Scope
-from registry.domain.texts import check_metadata, check_text
+from registry.domain.texts import MAX_KEY, check_metadata, check_text
 from registry.service.aliases import Mover, base_label, promote
 from registry.service.bases import BaseClaim, Draft, settle_base
 from registry.service.core import UseCases
@@ -74,6 +76,17 @@ class Publication:
     moves: tuple[AliasMove, ...] = ()
     left_out: tuple[str, ...] = ()
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its JSON shape."""
+        return {
+            "created": self.created,
+            "commit": self.commit,
+            "version": version_document(self.version, files=True) if self.version else None,
+            "moves": [move_document(move) for move in self.moves],
+            "left_out": list(self.left_out),
+        }
+
 
 class Publishing(UseCases):
     """Turn uploaded files into a commit, and a version where the content is new."""
@@ -84,6 +97,33 @@ class Publishing(UseCases):
         The same content gives the version that exists, with one more line of provenance.
         Raises InvalidFile, InvalidAdapter, BaseMismatch, BlobNotFound, StaleCommit, Gone, and what `promote` raises.
         """
+        draft = self._checked(submission)
+        with self.database.writing() as catalog:
+            return self._publish(catalog, submission, draft)
+
+    def publish_once(self, submission: Submission, *, key: str, request: str) -> dict[str, Any]:
+        """Publish, or answer as the same request was answered before; returns the publication's document.
+
+        `key` is the caller's name for the request, `request` the sha256 of what is asked. An answer is kept in the
+        transaction that publishes; a refusal is not kept. Raises KeyReused, and what `publish` raises.
+        """
+        check_text("the Idempotency-Key", key, MAX_KEY)
+        self._check_rights(submission)
+        with self.database.reading() as catalog:
+            if known := catalog.answered.find(self.actor, key):
+                return _same(known, key, request)
+        draft = self._checked(submission)
+        with self.database.writing() as catalog:
+            if not catalog.answered.claim(self.actor, key, request=request, at=self.clock()):
+                known = catalog.answered.find(self.actor, key)
+                assert known is not None
+                return _same(known, key, request)
+            document = self._publish(catalog, submission, draft).document
+            catalog.answered.answer(self.actor, key, document)
+        return document
+
+    def _checked(self, submission: Submission) -> Draft | None:
+        """What is submitted, after every check that needs no lock."""
         check_paths([file.path for file in submission.files])
         check_text("the message", submission.message)
         check_metadata(submission.metadata)
@@ -91,11 +131,7 @@ class Publishing(UseCases):
             check_alias(alias)
         self._check_rights(submission)
         self._check_blobs(submission)
-        draft = self._draft(submission)
-        with self.database.writing() as catalog:
-            publication = self._publish(catalog, submission, draft)
-            catalog.events.append("commit.added", submission.name, _event(publication), actor=self.actor)
-        return publication
+        return self._draft(submission)
 
     def _check_rights(self, submission: Submission) -> None:
         with self.database.reading() as catalog:
@@ -123,6 +159,11 @@ class Publishing(UseCases):
             return settle_base(catalog, spec, submission.base)
 
     def _publish(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
+        publication = self._add(catalog, submission, draft)
+        catalog.events.append("commit.added", submission.name, _event(publication), actor=self.actor)
+        return publication
+
+    def _add(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
         at = self.clock()
         name = catalog.adapters.ensure(submission.name, actor=self.actor, at=at)
         head = catalog.commits.head(name)
@@ -207,6 +248,12 @@ def _check_head(name: AdapterName, head: Commit | None, expected: str | None) ->
     found = head.id if head else ""
     if expected is not None and found != expected:
         raise StaleCommit(str(name), expected, found or "no commit")
+
+
+def _same(known: tuple[str, dict[str, Any]], key: str, request: str) -> dict[str, Any]:
+    if known[0] != request:
+        raise KeyReused(key)
+    return known[1]
 
 
 def _event(publication: Publication) -> dict[str, Any]:

@@ -52,12 +52,28 @@ class Transfers(Publishing):
             done += size
         return files
 
-    def open_file(self, version: Version, path: str) -> AbstractContextManager[BinaryIO]:
-        """Read one file of a version as a stream; whoever keeps it verifies it. Raises FileNotInVersion."""
+    def file(self, version: Version, path: str) -> FileEntry:
+        """One file of a version. Raises FileNotInVersion."""
         for file in version.files:
             if file.path == path:
-                return self.blobs.open(file.sha256)
+                return file
         raise FileNotInVersion(version.reference, path)
+
+    def open_file(
+        self, version: Version, path: str, *, start: int = 0, length: int | None = None
+    ) -> AbstractContextManager[BinaryIO]:
+        """Read one file of a version, or a range of it, as a stream; whoever keeps it verifies it.
+
+        Raises FileNotInVersion.
+        """
+        return self.blobs.open(self.file(version, path).sha256, start=start, length=length)
+
+    def file_url(self, version: Version, path: str, *, seconds: int) -> str | None:
+        """A URL of the store that reads one file for so long without credentials, if the store has such.
+
+        Raises FileNotInVersion.
+        """
+        return self.blobs.presigned_url(self.file(version, path).sha256, seconds=seconds)
 
     def pull(self, version: Version, to: Path, *, progress: Progress = silent) -> Pull:
         """Put a version's files at `to`, each verified against its sha256, the folder as a whole at once.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from registry.sql.search import Search
     from registry.sql.teams import Teams
     from registry.sql.tokens import Tokens
+    from registry.sql.uploads import AnsweredRequests, Uploads
     from registry.sql.versions import Versions
 
 
@@ -101,6 +102,18 @@ class Catalog:
         from registry.sql.gates import Gates  # lazy: start-up time
 
         return Gates(self._connection)
+
+    @cached_property
+    def uploads(self) -> "Uploads":
+        from registry.sql.uploads import Uploads  # lazy: start-up time
+
+        return Uploads(self._connection)
+
+    @cached_property
+    def answered(self) -> "AnsweredRequests":
+        from registry.sql.uploads import AnsweredRequests  # lazy: start-up time
+
+        return AnsweredRequests(self._connection)
 
     @cached_property
     def search(self) -> "Search":

@@ -10,7 +10,7 @@ from registry.sql.tables.base import Digest, Key, Row, RowId, UtcDateTime, table
 
 
 class UploadRow(Row):
-    """Bytes on their way in. `multipart` is the store's name of an upload in parts; done when `completed_at` is set."""
+    """Bytes on their way in. `multipart` is the blob store's name of it; done when `completed_at` is set."""
 
     __tablename__ = "uploads"
 

@@ -1,0 +1,138 @@
+"""Uploads: a file comes in parts, through this server or straight to the store, and counts when it was verified."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from registry.blobs.parts import PartWriter
+from registry.http.access import Asked
+from registry.service.uploads import Arrival
+
+routes = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+
+WRITTEN_AT_ONCE = 256 << 10  # bytes
+SILENCE = 60.0  # seconds without a byte, after which a part is given up
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class NewUpload(BaseModel):
+    """A file that a team is to have."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    team: str
+    sha256: Sha256
+    size: Annotated[int, Field(ge=0, description="bytes")]
+
+
+class PartDocument(BaseModel):
+    """A part: the bytes after those of the parts before it. `url` takes it by PUT; null when it is there."""
+
+    number: int
+    size: int
+    there: bool
+    url: str | None
+
+
+class UploadDocument(BaseModel):
+    """How far an upload is. `id` is null when the team had the file before."""
+
+    id: str | None
+    state: Annotated[str, Field(pattern="^(open|done)$")]
+    parts: list[PartDocument]
+
+
+@routes.post("", summary="Begin to send a file, or go on with it")
+def begin(registry: Asked, new: NewUpload) -> UploadDocument:
+    """`done` at once when the team has the file. An upload that the same caller didn't finish is given again."""
+    return _document(registry.begin_upload(new.team, new.sha256, new.size))
+
+
+@routes.get("/{upload_id}", summary="Which parts are there, and where the others go")
+def show(registry: Asked, upload_id: str) -> UploadDocument:
+    return _document(registry.upload(upload_id))
+
+
+@routes.delete("/{upload_id}", status_code=204, summary="Give an upload up")
+def abandon(registry: Asked, upload_id: str) -> None:
+    registry.abandon_upload(upload_id)
+
+
+@routes.post("/{upload_id}/complete", summary="Verify what came, and let the team have it")
+def complete(registry: Asked, upload_id: str) -> UploadDocument:
+    """Every byte is read and hashed first. May be repeated."""
+    return _document(registry.complete_upload(upload_id))
+
+
+@routes.put(
+    "/{upload_id}/parts/{number}",
+    status_code=204,
+    summary="Send a part",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def put_part(
+    request: Request, registry: Asked, upload_id: str, number: Annotated[int, Path(ge=1, le=10_000)]
+) -> Response:
+    """The body is the part's bytes. It is there when this is answered; sent again, it is replaced."""
+    part = await run_in_threadpool(registry.open_part, upload_id, number)
+    try:
+        await _receive(request.stream(), part)
+        await run_in_threadpool(part.finish)
+    except ClientDisconnect:
+        pass  # nobody is left to be answered
+    finally:
+        part.close()
+    return Response(status_code=204)
+
+
+async def _receive(chunks: AsyncIterator[bytes], part: PartWriter) -> None:
+    """Write a body as it comes. A thread is only used while something is written: slow clients hold none."""
+    held: list[bytes] = []
+    count = 0
+    async for chunk in _unless_silent(chunks):
+        held.append(chunk)
+        count += len(chunk)
+        if count >= WRITTEN_AT_ONCE:
+            await run_in_threadpool(part.write, b"".join(held))
+            held, count = [], 0
+    await run_in_threadpool(part.write, b"".join(held))
+
+
+async def _unless_silent(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HTTPException(408, f"no byte came for {SILENCE:.0f} seconds; send the part again") from None
+        yield chunk
+
+
+def _document(arrival: Arrival) -> UploadDocument:
+    if arrival.upload is None:
+        return UploadDocument(id=None, state="done", parts=[])
+    here = f"/v1/uploads/{arrival.upload.id}/parts"
+    parts = [
+        PartDocument(
+            number=part.number,
+            size=part.size,
+            there=part.there,
+            url=None if part.there else part.url or f"{here}/{part.number}",
+        )
+        for part in arrival.parts
+    ]
+    return UploadDocument(id=arrival.upload.id, state="done" if arrival.done else "open", parts=parts)
