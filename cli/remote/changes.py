@@ -8,6 +8,7 @@ from cli.remote.lookups import Lookups
 from cli.remote.rooms import adapter_path, part, version_path
 from registry.domain import from_documents as records
 from registry.domain.errors import NotOnServer
+from registry.domain.metrics import check_metrics
 from registry.domain.records import AliasMove, BaseModel, Evaluation, Status, Version
 from registry.domain.reference import AdapterName, Reference
 
@@ -71,6 +72,7 @@ class Changes(Lookups):
         dataset_sha256: str | None = None,
     ) -> Evaluation:
         """Record what was measured of a version."""
+        check_metrics(metrics, dataset)  # JSON has no NaN to tell the server of
         wanted = {"metrics": dict(metrics), "dataset": dataset, "dataset_sha256": dataset_sha256}
         answer = self.connection.request("POST", f"{version_path(reference)}/evaluations", json=wanted)
         return self._read(records.evaluation, answer.document)

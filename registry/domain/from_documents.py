@@ -73,6 +73,8 @@ def _summary(document: Document) -> AdapterSummary:
         variants=_texts(document["variants"]),
         dtype=_text(document["dtype"]),
         parameters=_whole(document["parameters"]),
+        base_name=_optional(document["base_name"], _text),
+        task_type=_optional(document["task_type"], _text),
     )
 
 

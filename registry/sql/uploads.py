@@ -22,9 +22,7 @@ class Uploads:
 
     def add(self, upload: Upload) -> None:
         """Record a new upload, and its team if it is the first that comes there. Raises NameTaken."""
-        namespace = Adapters(self._connection).ensure_namespace(
-            upload.team, actor=upload.actor, at=upload.created_at
-        )
+        namespace = Adapters(self._connection).ensure_namespace(upload.team, actor=upload.actor, at=upload.created_at)
         row = {
             "id": upload.id,
             "namespace_id": namespace,

@@ -91,6 +91,7 @@ promote demo/sentiment@v2 production
 promote demo/sentiment@v1 production --reason 'v2 is slower'
 yank demo/sentiment@v3 --reason 'the wrong folder'
 eval add demo/sentiment@v1 accuracy=0.8425 --dataset heldout
+token create laptop
 blend '1.0*demo/sentiment@v1 + 1.0*demo/wordnet' --into demo/both
 merge demo/sentiment --base {{base}} --out {{here}}/tuned
 """

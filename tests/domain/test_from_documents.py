@@ -53,6 +53,8 @@ bases = some.builds(VersionBase, optional_words, some.none() | sha256, some.samp
 summaries = some.builds(
     AdapterSummary,
     *(words, words, whole, numbers, some.dictionaries(words, whole, max_size=2), word_lists, word_lists, words, whole),
+    base_name=optional_words,
+    task_type=optional_words,
 )
 parents = some.builds(Parent, names, whole, sha256)
 provenance = some.builds(
@@ -217,6 +219,8 @@ def _version_document() -> dict[str, Any]:
         "variants": [],
         "dtype": "F32",
         "parameters": 1,
+        "base_name": None,
+        "task_type": None,
         "size": 1,
         "author": "x",
         "message": "",
