@@ -78,7 +78,9 @@ def test_a_killed_worker_is_replaced_and_none_outlives_its_supervisor(desk):
 
 def _workers(parent: int) -> list[int]:
     """The processes of a supervisor that serve."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True
+    ).stdout
     found = [line.split(maxsplit=1) for line in listed.splitlines()]
     return [int(pid) for pid, line in found if "spawn_main" in line]
 
