@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test test-ceph test-llamacpp check bench clean
+.PHONY: help environment demo test test-ceph test-llamacpp check bench bench-http clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ check: $(READY)  ## formatting, lint, types, layers
 
 bench: $(READY)  ## benchmarks: ratios against a peer or a physical limit
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-http: $(READY)  ## look-ups over HTTP against the same server's empty answer
+	$(BIN)/python -m benchmarks.http $(ARGS)
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

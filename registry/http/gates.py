@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from registry.domain.gates import Requirement, approval_document, gate_document
 from registry.domain.reference import AdapterName, Reference, Selector
+from registry.http import gate_schemas as schemas
 from registry.http.access import Asked
+from registry.http.schemas import documented
 
 routes = APIRouter(prefix="/v1/adapters/{team}/{name}", tags=["gates"])
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -43,23 +45,42 @@ class ApprovalBody(BaseModel):
     comment: str = ""
 
 
-@routes.get("/gates", operation_id="gates_list", summary="An adapter's gates")
+@routes.get(
+    "/gates", operation_id="gates_list", summary="An adapter's gates", responses=documented(schemas.Gates, 400, 404)
+)
 def gates(registry: Asked, team: str, name: str) -> dict[str, Any]:
     return {"gates": [gate_document(gate) for gate in registry.gates(_name(team, name))]}
 
 
-@routes.put("/aliases/{alias}/gate", operation_id="gates_set", summary="Put a gate before an alias")
+@routes.put(
+    "/aliases/{alias}/gate",
+    operation_id="gates_set",
+    summary="Put a gate before an alias",
+    responses=documented(schemas.Gate, 400, 403, 404),
+)
 def set_gate(registry: Asked, team: str, name: str, alias: str, body: GateBody) -> dict[str, Any]:
     lines = [Requirement(**line.model_dump()) for line in body.requirements]
     return gate_document(registry.set_gate(_name(team, name), alias, lines, approvals=body.approvals))
 
 
-@routes.delete("/aliases/{alias}/gate", operation_id="gates_remove", status_code=204, summary="Take a gate away")
+@routes.delete(
+    "/aliases/{alias}/gate",
+    operation_id="gates_remove",
+    status_code=204,
+    summary="Take a gate away",
+    responses=documented(None, 400, 403, 404, status=204),
+)
 def remove_gate(registry: Asked, team: str, name: str, alias: str) -> None:
     registry.remove_gate(_name(team, name), alias)
 
 
-@routes.post("/aliases/{alias}/approvals", operation_id="gates_approve", status_code=201, summary="Approve a version")
+@routes.post(
+    "/aliases/{alias}/approvals",
+    operation_id="gates_approve",
+    status_code=201,
+    summary="Approve a version",
+    responses=documented(schemas.Approval, 400, 403, 404, 409, 410, status=201),
+)
 def approve(registry: Asked, team: str, name: str, alias: str, body: ApprovalBody) -> dict[str, Any]:
     reference = Reference(_name(team, name), Selector.VERSION, str(body.version))
     return approval_document(registry.approve(reference, alias, comment=body.comment))

@@ -1,22 +1,54 @@
-"""/healthz and /readyz: is the process alive, and can it serve."""
+"""/healthz, /readyz, /metrics and /v1/ping: is the process alive, can it serve, how does it fare."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.responses import Response
 
 from registry.domain.errors import AdaptersError
+from registry.domain.rights import Caller
+from registry.http.access import caller_of
+from registry.http.gate_schemas import Alive, Nothing, Readiness
+from registry.http.metrics import CONTENT_TYPE, Metrics
+from registry.http.schemas import documented
 from registry.service import Registry
 
 routes = APIRouter(tags=["health"])
 
 
-@routes.get("/healthz", summary="Whether the process is alive")
-async def healthz() -> dict[str, str]:
-    return {"status": "alive"}
+@routes.get(
+    "/healthz",
+    operation_id="healthz",
+    summary="Whether the process is alive",
+    responses={200: {"model": Alive}},
+)
+async def healthz() -> JSONResponse:
+    return JSONResponse({"status": "alive"})
 
 
-@routes.get("/readyz", summary="Whether database, blobs and schema are there", responses={503: {}})
+@routes.get(
+    "/v1/ping",
+    operation_id="ping",
+    summary="An empty answer, for whoever has a token",
+    responses=documented(Nothing),
+)
+async def ping(_caller: Annotated[Caller, Depends(caller_of)]) -> JSONResponse:
+    return JSONResponse({})
+
+
+@routes.get("/metrics", operation_id="metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
+def metrics(request: Request) -> Response:
+    found: Metrics = request.app.state.metrics
+    return Response(found.text(), media_type=CONTENT_TYPE)
+
+
+@routes.get(
+    "/readyz",
+    operation_id="readyz",
+    summary="Whether database, blobs and schema are there",
+    responses={code: {"model": Readiness} for code in (200, 503)},
+)
 def readyz(request: Request) -> JSONResponse:
     registry: Registry = request.app.state.registry
     checks = {name: _outcome(check) for name, check in registry.readiness().items()}

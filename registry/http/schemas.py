@@ -44,6 +44,7 @@ class Error(Shape):
     detail: dict[str, Any]
 
 
+Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes them
 _PROBLEMS: Mapping[int, str] = {
     400: "it makes no sense",
     401: "the token is missing, unknown, expired or revoked",
@@ -58,9 +59,13 @@ _PROBLEMS: Mapping[int, str] = {
 }
 
 
-def documented(shape: type[Shape] | UnionType, *problems: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
+def documented(
+    shape: type[Shape] | UnionType | None, *problems: int, status: int = 200
+) -> dict[int | str, dict[str, Any]]:
     """What a route answers, for the OpenAPI document. Any route may answer 401 and 422 too."""
-    found: dict[int | str, dict[str, Any]] = {status: {"model": shape, "description": _sentence(shape)}}
+    found: Responses = {status: {"description": "done"}}
+    if shape is not None:
+        found = {status: {"model": shape, "description": _sentence(shape)}}
     for code in sorted({*problems, 401, 422}):
         found[code] = {"model": Error, "description": _PROBLEMS[code]}
     return found

@@ -2,6 +2,7 @@
 
 ADAPTERS_PUBLIC_URL        how clients reach the server, where that differs from the address it listens on
 ADAPTERS_TRUSTED_PROXIES   addresses (or networks) whose X-Forwarded-* headers count, separated by commas
+PROMETHEUS_MULTIPROC_DIR   where several workers add up their figures; prometheus-client reads it too
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ class ServerSettings:
     public_url: str
     hosts: tuple[str, ...]
     trusted_proxies: tuple[str, ...] = ()
+    metrics_folder: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *, host: str, port: int, tls: bool = False) -> Self:
@@ -32,7 +34,8 @@ class ServerSettings:
         public_url = _checked(given) if given else own_url
         name = urlsplit(public_url).hostname or host
         proxies = tuple(p.strip() for p in environment.get("ADAPTERS_TRUSTED_PROXIES", "").split(",") if p.strip())
-        return cls(host, port, public_url, tuple(dict.fromkeys((*LOCAL_HOSTS, host, name))), proxies)
+        hosts = tuple(dict.fromkeys((*LOCAL_HOSTS, host, name)))
+        return cls(host, port, public_url, hosts, proxies, environment.get("PROMETHEUS_MULTIPROC_DIR"))
 
     @property
     def is_local(self) -> bool:

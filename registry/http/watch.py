@@ -19,7 +19,9 @@ from starlette.responses import Response
 
 from registry.domain.documents import event_document
 from registry.domain.errors import AdaptersError, WrongUsage
+from registry.http import gate_schemas as schemas
 from registry.http.access import Asked, Doorkeeper, address_of
+from registry.http.schemas import documented
 from registry.service import Registry
 from registry.service.watching import Watched
 
@@ -73,7 +75,12 @@ class Tail:
                         self._moved.notify_all()
 
 
-@routes.get("/watch", summary="Events as they happen", response_model=None)
+@routes.get(
+    "/watch",
+    operation_id="watch",
+    summary="Events as they happen",
+    responses=documented(schemas.Watched, 400),
+)
 async def watch(
     request: Request,
     registry: Asked,

@@ -13,6 +13,7 @@ from registry.domain.records import LOCAL_OWNER
 from registry.domain.reference import AdapterName
 from registry.domain.rights import Caller, Scope
 from registry.sql.catalog import Catalog
+from registry.sql.changes import Changes
 from registry.sql.engine import Database
 
 OWNER = Caller(LOCAL_OWNER, operator=True)  # whoever has the files of an embedded registry has every right in it
@@ -52,6 +53,11 @@ class UseCases:
     def actor(self) -> str:
         """The name that what is changed is signed with."""
         return self.caller.name
+
+    @property
+    def changes(self) -> Changes:
+        """Marks of the registry's state: what was computed is right while the mark is the same."""
+        return self.database.changes
 
     def readiness(self) -> dict[str, Callable[[], object]]:
         """What must work before requests are served: each call raises what is wrong."""

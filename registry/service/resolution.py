@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from registry.domain.documents import parent_document
 from registry.domain.engines import Engine, compatibility
 from registry.domain.errors import BaseConflict, RankTooHigh
 from registry.domain.reference import Reference
@@ -33,14 +34,10 @@ class Resolution(Lookup):
             _check_rank(found, max_rank)
             if base is not None:
                 _check_base(catalog, found, base)
-            lineage = catalog.lineage.of(found.version.adapter, found.version.number)
-            parents = self._readable(catalog, [p for line in lineage.provenance for p in line.parents])
+            parents = self._readable(catalog, catalog.lineage.parents(found.version.adapter, found.version.number))
         return _document(found) | {
             "engine_compat": compatibility(found.version.summary, engine).document() if engine else None,
-            "parents": [
-                {"name": str(p.adapter), "version": p.version, "digest": f"sha256:{p.digest}"}
-                for p in dict.fromkeys(parents)
-            ],
+            "parents": [parent_document(parent) for parent in parents],
         }
 
 

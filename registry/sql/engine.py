@@ -21,11 +21,13 @@ from sqlalchemy.exc import ArgumentError
 
 from registry.domain.errors import InvalidSetting
 from registry.sql.catalog import Catalog
+from registry.sql.changes import Changes, FileChanges, SharedChanges
 from registry.sql.failures import translated
 
 BUSY_SECONDS = 60.0
 _SETTING = "ADAPTERS_DATABASE_URL"
 _POOL_SIZE = 5
+_MOST_FILES = 40  # as many as a server has threads: opening a file anew for a look-up costs more than the look-up
 _WRITES = "adapters_writes"  # execution option of a connection that is about to write
 
 
@@ -37,6 +39,7 @@ class Database:
         self._url = _parse(url)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._changes: Changes | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -56,6 +59,15 @@ class Database:
                 self._engine = _sqlite_engine(self._url) if self.is_sqlite else _postgresql_engine(self._url)
             return self._engine
 
+    @property
+    def changes(self) -> Changes:
+        """Marks of its state, for those who keep answers."""
+        with self._lock:
+            if self._changes is None:
+                whole = self._url.set(password=None).render_as_string()
+                self._changes = FileChanges(self.path) if self.is_sqlite else SharedChanges(whole)
+            return self._changes
+
     @contextmanager
     def reading(self) -> Iterator[Catalog]:
         """One read transaction: everything in it is seen as of one moment. Raises DatabaseFailure."""
@@ -66,8 +78,11 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Catalog]:
         """One write transaction: committed when the block ends, rolled back on any error. Raises DatabaseFailure."""
-        with translated(), self.connection(**{_WRITES: True}) as connection, connection.begin():
-            yield Catalog(connection)
+        try:
+            with translated(), self.connection(**{_WRITES: True}) as connection, connection.begin():
+                yield Catalog(connection)
+        finally:
+            self.changes.moved()  # after an error too: a commit whose answer was lost may have happened
 
     @contextmanager
     def connection(self, **options: Any) -> Iterator[Connection]:
@@ -81,8 +96,11 @@ class Database:
         """Close every pooled connection. The database may be used again."""
         with self._lock:
             engine, self._engine = self._engine, None
+            changes, self._changes = self._changes, None
         if engine is not None:
             engine.dispose()
+        if changes is not None:
+            changes.close()
 
 
 def _parse(text: str) -> URL:
@@ -107,7 +125,7 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         connect_args={"isolation_level": None, "timeout": BUSY_SECONDS, "check_same_thread": False},
-        pool_size=_POOL_SIZE,
+        pool_size=_MOST_FILES,
         hide_parameters=True,
     )
     listen(engine, "connect", _prepare_sqlite)

@@ -1,9 +1,10 @@
 """Lineage: every way in which a version's content arrived, its parents, and what was made of it."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, insert, select
+from sqlalchemy import Select, bindparam, insert, select
 from sqlalchemy.engine import Connection, Row, RowMapping
 
 from registry.domain.errors import VersionNotFound
@@ -66,6 +67,11 @@ class Lineages:
             raise VersionNotFound(str(name), f"version v{number}")
         return Lineage(name, number, row.digest, self._provenance(row.id), self._descendants(row.id))
 
+    def parents(self, name: AdapterName, number: int) -> tuple[Parent, ...]:
+        """What a version was made of, each once: for look-ups, in one statement that is built once."""
+        rows = self._connection.execute(_parents_of(), {"adapter": name.key, "number": number})
+        return tuple(dict.fromkeys(_parent(row) for row in rows))
+
     def _recipe(self, child_id: int, provenance: Provenance) -> int | None:
         if provenance.recipe_digest is None:
             return None
@@ -109,6 +115,19 @@ class Lineages:
         children = select(lineage_edges.c.child_id).where(lineage_edges.c.parent_id == parent_id)
         statement = _named().where(versions.c.id.in_(children)).order_by(versions.c.id)
         return tuple(_parent(row) for row in self._connection.execute(statement))
+
+
+@cache
+def _parents_of() -> Select[Any]:
+    adapter = select(adapters.c.id).where(adapters.c.name_key == bindparam("adapter")).scalar_subquery()
+    child = select(versions.c.id).where(versions.c.adapter_id == adapter, versions.c.number == bindparam("number"))
+    return (
+        _named()
+        .join(lineage_edges, lineage_edges.c.parent_id == versions.c.id)
+        .join(provenances, provenances.c.id == lineage_edges.c.provenance_id)
+        .where(provenances.c.version_id == child.scalar_subquery())
+        .order_by(lineage_edges.c.provenance_id, lineage_edges.c.position)
+    )
 
 
 def _named(*columns: Any) -> Select[Any]:

@@ -1,0 +1,36 @@
+"""How large a request's body may be: documents are bounded before they are read; blobs are streamed elsewhere."""
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MOST = 2**20  # bytes of a document
+MOST_OF_A_BASE = 64 * 2**20  # a tensor index has a line for each of up to 200,000 tensors
+_STREAMED = ("/v1/uploads/",)  # paths of PUT whose bodies are streamed, and counted where they go
+
+
+class BodyLimit:
+    """Middleware that refuses a body as soon as it is known to be too large."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or _is_streamed(scope):
+            await self._app(scope, receive, send)
+            return
+        limit = MOST_OF_A_BASE if scope["path"] == "/v1/bases" else MOST
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > limit:
+                raise HTTPException(413, f"a body of at most {limit} bytes is read here")
+            return message
+
+        await self._app(scope, bounded, send)
+
+
+def _is_streamed(scope: Scope) -> bool:
+    return bool(scope["method"] == "PUT" and scope["path"].startswith(_STREAMED))

@@ -1,0 +1,87 @@
+"""What is seen of every request: its id, its figures, and one line of log, as JSON.
+
+A line has no query, no header and no body: tokens and addresses that grant access may be in them.
+"""
+
+import json
+import logging
+import os
+import re
+import time
+from datetime import UTC, datetime
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.http.answers import is_look_up
+from registry.http.metrics import Metrics
+
+_log = logging.getLogger("adapters.access")
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_HEADER = b"x-request-id"
+_LOOK_UP = "/v1/adapters/{team}/{name}/resolve"
+_UNMATCHED = "unmatched"
+
+
+class Observed:
+    """Middleware around everything else."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        started = time.perf_counter()
+        status = 500  # what is answered to an error that nobody foresaw
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (_HEADER, request_id)]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            self._metrics.in_flight.dec()
+            seconds = time.perf_counter() - started
+            route = _template(scope)
+            self._metrics.count(scope["method"], route, status, seconds=seconds)
+            if _log.isEnabledFor(logging.INFO):
+                _log.info(_line(scope, route, status, seconds=seconds))
+
+
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == _HEADER and _ID.fullmatch(value):
+            return bytes(value)
+    return os.urandom(8).hex().encode()
+
+
+def _template(scope: Scope) -> str:
+    route = scope.get("route")
+    if route is not None:
+        return str(getattr(route, "path", _UNMATCHED))
+    return _LOOK_UP if is_look_up(scope["path"]) else _UNMATCHED
+
+
+def _line(scope: Scope, route: str, status: int, *, seconds: float) -> str:
+    caller = scope["state"].get("caller")
+    fields = {
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "request_id": scope["state"]["request_id"],
+        "method": scope["method"],
+        "path": scope["path"],
+        "route": route,
+        "status": status,
+        "ms": round(seconds * 1e3, 2),
+        "client": scope["client"][0] if scope.get("client") else None,
+        "caller": caller.name if caller else None,
+    }
+    return json.dumps(fields)

@@ -1,0 +1,167 @@
+"""Kept answers: never older than the registry on one machine, at most a second across machines, nobody else's."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from registry.blobs.filesystem import FolderStore
+from registry.domain.records import Status
+from registry.domain.reference import AdapterName, Reference
+from registry.domain.rights import Role
+from registry.http.answers import MOST, Answer, Shelf
+from registry.service import Registry
+from registry.service.publishing import Submission
+from registry.sql.engine import Database
+from tests.factories import TOY, toy_base, write_adapter
+from tests.http.conftest import Client, Server
+
+NAME = AdapterName("ours", "a")
+PRODUCTION = "/v1/adapters/ours/a/resolve?ref=production"
+BOUND = 1.0  # seconds across machines
+
+
+def versions(registry: Registry, folder: Path, count: int = 2) -> None:
+    registry.add_base(TOY, toy_base())
+    for seed in range(count):
+        registry.push_folder(write_adapter(folder / str(seed), seed=seed), Submission(name=NAME, files=()))
+    registry.promote(Reference.parse("ours/a@v1"), "production")
+
+
+@pytest.fixture
+def filled(server: Server, tmp_path: Path) -> Server:
+    versions(server.registry, tmp_path)
+    return server
+
+
+def test_a_tag_is_of_the_bytes_and_whoever_has_them_gets_304(filled: Server) -> None:
+    client = filled.client()
+    for _ in range(3):  # computed, then kept
+        first = client.get(PRODUCTION)
+        again = client.get(PRODUCTION, headers={"If-None-Match": f'"other", W/{first.headers["ETag"]}'})
+        assert (first.status, again.status, again.data) == (200, 304, b"")
+        assert again.headers["ETag"] == first.headers["ETag"]
+        assert client.get(PRODUCTION, headers={"If-None-Match": '"other"'}).data == first.data
+    filled.registry.promote(Reference.parse("ours/a@v2"), "production")
+    moved = client.get(PRODUCTION, headers={"If-None-Match": first.headers["ETag"]})
+    assert (moved.status, moved.json()["version"], moved.json()["seq"]) == (200, 2, 2)
+
+
+def test_only_what_a_digest_or_a_commit_stands_for_is_immutable(filled: Server) -> None:
+    client = filled.client()
+    found = client.get(PRODUCTION).json()
+    for ref, fixed in ((found["digest"], True), (found["commit"], True), ("v1", False), ("production", False)):
+        control = client.get(f"/v1/adapters/ours/a/resolve?ref={ref}").headers["Cache-Control"]
+        assert ("immutable" in control, "no-cache" in control) == (fixed, not fixed)
+
+
+def test_a_version_that_is_revoked_is_gone_at_once(filled: Server) -> None:
+    client = filled.client()
+    pinned = f"/v1/adapters/ours/a/resolve?ref={client.get(PRODUCTION).json()['digest']}"
+    assert [client.get(pinned).status for _ in range(2)] == [200, 200]
+    filled.registry.set_status(Reference.parse("ours/a@v1"), Status.REVOKED, reason="leaked", force=True)
+    assert client.get(pinned).status == 410
+
+
+def test_an_answer_is_kept_for_those_with_the_same_rights_only(filled: Server) -> None:
+    reader, other = filled.client("bob", "ours", Role.READER), filled.client("eve")
+    assert [client.get(PRODUCTION).status for client in (reader, reader, other, filled.nobody)] == [200, 200, 404, 401]
+
+
+def test_a_shelf_is_bounded_and_forgets_when_the_mark_moves() -> None:
+    shelf, answer = Shelf(), Answer([], b"x", b'"t"', time.monotonic() + 60)
+    for number in range(MOST + 5):
+        shelf.put((None, b"/", b"%d" % number), answer, 1)
+    assert shelf.get((None, b"/", b"0"), 1) is None
+    assert shelf.get((None, b"/", b"%d" % MOST), 1) is answer
+    assert shelf.get((None, b"/", b"%d" % MOST), 2) is None
+    old = Answer([], b"x", b'"t"', time.monotonic() - 1)
+    shelf.put((None, b"/", b""), old, 2)
+    assert shelf.get((None, b"/", b""), 2) is None
+
+
+# -- several workers --------------------------------------------------------------------------------------------------
+
+Start = Callable[..., str]
+
+
+@pytest.fixture
+def worker(tmp_path: Path, database_url: str) -> Iterator[Start]:
+    """Start worker processes on one database; `machine` gives one temporary files of its own."""
+    started = []
+
+    def start(machine: Path | None = None) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        if machine:
+            machine.mkdir()
+            environment["TMPDIR"] = str(machine)
+        command = [sys.executable, "-m", "tests.http.worker", database_url, str(tmp_path / "blobs")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _answers(client: Client) -> int:
+    return int(client.get(PRODUCTION).json()["version"])
+
+
+def test_every_worker_of_a_machine_answers_with_what_was_acknowledged(
+    worker: Start, database_url: str, tmp_path: Path
+) -> None:
+    registry = Registry(Database(database_url), FolderStore(tmp_path / "blobs"))
+    versions(registry, tmp_path)
+    secret = registry.create_token("test", principal="root", operator=True).secret
+    with urllib3.PoolManager() as pool:
+        first, second = (Client(worker(), secret, pool) for _ in range(2))
+        wait_until_up(first, second)
+        target, seq = 1, 1
+        for _ in range(25):
+            assert {_answers(client) for client in (first, second, first, second)} == {target}
+            target = 3 - target
+            move = first.request(
+                "PUT",
+                "/v1/adapters/ours/a/aliases/production",
+                json={"version": target},
+                headers={"If-Match": f'"{seq}"'},
+            )
+            assert move.status == 200, move.data
+            seq = move.json()["seq"]
+        assert (_answers(second), _answers(first)) == (target, target)
+    registry.close()
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], scope="session", indirect=True)
+def test_a_worker_of_another_machine_is_at_most_a_second_behind(
+    worker: Start, database_url: str, tmp_path: Path
+) -> None:
+    registry = Registry(Database(database_url), FolderStore(tmp_path / "blobs"))
+    versions(registry, tmp_path)
+    secret = registry.create_token("test", principal="root", operator=True).secret
+    with urllib3.PoolManager() as pool:
+        far = Client(worker(tmp_path / "machine"), secret, pool)
+        wait_until_up(far)
+        for target in (2, 1, 2):
+            assert _answers(far) == 3 - target
+            registry.promote(Reference.parse(f"ours/a@v{target}"), "production")
+            moved = time.monotonic()
+            while _answers(far) != target:
+                assert time.monotonic() - moved < BOUND
+    registry.close()
+
+
+def wait_until_up(*clients: Client) -> None:
+    for client in clients:
+        client.pool.request("GET", f"{client.url}/healthz", retries=urllib3.Retry(20, backoff_factor=0.1))
