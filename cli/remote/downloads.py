@@ -32,7 +32,7 @@ def download_file(
 ) -> int:
     """Put the file at a URL (or a path of the server) at `to`; returns how many bytes had to move.
 
-    Raises DigestMismatch for bytes that are not `size` of this digest, TargetTaken while somebody else fetches the
+    Raises DigestMismatch for bytes that are not `size` of this digest (then nothing is kept), TargetTaken while somebody else fetches the
     same file, ServerFailure, and what the server answers. `to` is only touched when all is there.
     """
     partial = to.with_name(f".{hashlib.sha256(f'{sha256} {to.name}'.encode()).hexdigest()}.part")
@@ -62,6 +62,7 @@ class _Fetch:
         self._digest = hashlib.sha256()
         self._have = 0
         self._moved = 0
+        self._other = False  # whether the server has a file of another size there
         for chunk in read_chunks(target):
             self._note(chunk)
 
@@ -76,7 +77,7 @@ class _Fetch:
             self._start_over()
         moved, fruitless = self._moved, 0
         failure = ServerFailure("it sends less than the file has", self._connection.url)
-        while self._have < self._size:
+        while self._have < self._size and not self._other:
             before = self._moved
             try:
                 self._read_on()
@@ -104,12 +105,14 @@ class _Fetch:
         with self._connection.stream(self._url, headers=wanted) as response:
             if self._have and not response.headers.get("Content-Range", "").startswith(f"bytes {self._have}-"):
                 self._start_over()  # a server that ignores the range begins at the beginning
+            self._other = response.headers.get("Content-Length") not in (None, str(self._size - self._have))
             for chunk in response.stream(_CHUNK):
-                if self._have + len(chunk) > self._size:
-                    raise ServerFailure("it sends more than the file has", self._connection.url)
                 self._target.write(chunk)
                 self._note(chunk)
                 self._moved += len(chunk)
+                if self._have > self._size:
+                    self._other = True
+                    break
 
     def _note(self, chunk: bytes) -> None:
         self._digest.update(chunk)

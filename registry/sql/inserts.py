@@ -26,8 +26,10 @@ def insert_absent(connection: Connection, table: Table, rows: Sequence[Mapping[s
         from sqlalchemy.dialects.postgresql import insert as postgresql_insert  # lazy: start-up time
 
         statement = postgresql_insert(table).on_conflict_do_nothing()
-    result = connection.execute(statement, rows if len(rows) > 1 else rows[0])
-    return result.rowcount
+    if len(rows) == 1:
+        # psycopg has no rowcount for an insert whose key SQLAlchemy asks back; what is returned went in.
+        return len(connection.execute(statement.returning(*table.primary_key), rows[0]).all())
+    return connection.execute(statement, rows).rowcount
 
 
 def insert_all(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import urllib3
 import uvicorn
 
-from registry.blobs.filesystem import FolderStore
+from registry.blobs.locate import open_store
 from registry.domain.rights import Role
 from registry.http.app import create_app
 from registry.http.settings import ServerSettings
@@ -60,15 +60,15 @@ class Server:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
-    """Start servers on free ports; they end with the test."""
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers on free ports, by a database's URL and a store's; they end with the test."""
     stops: list[Callable[[], None]] = []
 
-    def start(database_url: str) -> Server:
-        database = Database(database_url)
+    def start(database_url: str, blobs_url: str | None = None) -> Server:
+        database, blobs_url = Database(database_url), blobs_url or (tmp_path / "blobs").as_uri()
         ensure_schema(database, migrate=True)
-        registry = Registry(database, FolderStore(tmp_path / "blobs"))
-        server, thread = _run(lambda: Registry(Database(database_url), FolderStore(tmp_path / "blobs")))
+        registry = Registry(database, open_store(blobs_url))
+        server, thread = _run(lambda: Registry(Database(database_url), open_store(blobs_url)))
         port = server.servers[0].sockets[0].getsockname()[1]
         pool = urllib3.PoolManager()
 
@@ -99,7 +99,7 @@ def _run(open_registry: Callable[[], Registry]) -> tuple[uvicorn.Server, threadi
 
 
 @pytest.fixture
-def server(serve: Callable[[str], Server], database_url: str) -> Server:
+def server(serve: Callable[..., Server], database_url: str) -> Server:
     """A server whose registry knows the toy base."""
     running = serve(database_url)
     running.registry.add_base(TOY, toy_base())

@@ -1,0 +1,223 @@
+"""Files into a server: parts in any order, possession by team, nothing kept of what is wrong."""
+
+import hashlib
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from cli.remote.connection import Connection
+from cli.remote.uploads import upload_file
+from registry.domain.errors import DigestMismatch
+from registry.domain.rights import Role
+from registry.service import Registry
+from registry.service.core import now
+from registry.service.uploads import KEPT
+from tests.http.conftest import Client, Server
+
+MIB = 1 << 20
+PART = 16 * MIB
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+
+
+def noise(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def connection_of(client: Client) -> Connection:
+    return Connection(client.url, client.token)
+
+
+def begin(client: Client, in_team: str, data: bytes, **changed: Any) -> urllib3.BaseHTTPResponse:
+    document = {"team": in_team, "sha256": digest_of(data), "size": len(data)} | changed
+    return client.request("POST", "/v1/uploads", json=document)
+
+
+def send(client: Client, part: dict[str, Any], data: bytes) -> urllib3.BaseHTTPResponse:
+    return client.request("PUT", part["url"], body=data)
+
+
+def kept(server: Server) -> list[str]:
+    store = server.registry.blobs
+    return [*(blob.sha256 for blob in store.list()), *(staged.upload_id for staged in store.staged())]
+
+
+@pytest.fixture
+def ann(server: Server) -> Client:
+    server.registry.create_team("ours")
+    server.client("ann")
+    return server.client("ann", "ours", Role.WRITER)
+
+
+@pytest.fixture
+def bob(server: Server) -> Client:
+    server.registry.create_team("theirs")
+    server.client("bob")
+    return server.client("bob", "theirs", Role.WRITER)
+
+
+@pytest.mark.parametrize("size", [0, 1000, PART, 2 * PART + 5])
+def test_a_file_that_was_sent_is_the_teams(server: Server, ann: Client, tmp_path: Path, size: int) -> None:
+    file, data, seen = tmp_path / "file", noise(size), []
+    file.write_bytes(data)
+    sent = upload_file(connection_of(ann), "ours", file, sha256=digest_of(data), size=size, progress=seen.append)
+    assert (sent, sum(seen)) == (size, size)
+    assert kept(server) == [digest_of(data)]
+    assert begin(ann, "ours", data).json() == {"id": None, "state": "done", "parts": []}
+    assert upload_file(connection_of(ann), "ours", file, sha256=digest_of(data), size=size) == 0
+
+
+def test_an_upload_goes_on_where_it_was_left(ann: Client, tmp_path: Path) -> None:
+    data = noise(3 * PART)
+    begun = begin(ann, "ours", data).json()
+    assert begun["state"] == "open"
+    assert [(part["number"], part["size"], part["there"]) for part in begun["parts"]] == [
+        (number, PART, False) for number in (1, 2, 3)
+    ]
+    assert send(ann, begun["parts"][1], data[PART : 2 * PART]).status == 204
+    again = begin(ann, "ours", data).json()
+    assert again == ann.get(f"/v1/uploads/{begun['id']}").json()
+    assert (again["id"], [part["there"] for part in again["parts"]]) == (begun["id"], [False, True, False])
+    assert again["parts"][1]["url"] is None
+    file = tmp_path / "file"
+    file.write_bytes(data)
+    assert upload_file(connection_of(ann), "ours", file, sha256=digest_of(data), size=len(data)) == 2 * PART
+
+
+def test_completing_says_what_is_missing_and_may_be_repeated(ann: Client) -> None:
+    begun = begin(ann, "ours", b"whole").json()
+    path = f"/v1/uploads/{begun['id']}/complete"
+    refused = ann.request("POST", path)
+    assert (refused.status, refused.json()["error"], refused.json()["detail"]["missing"]) == (
+        409,
+        "upload_incomplete",
+        1,
+    )
+    send(ann, begun["parts"][0], b"whole")
+    done = {"id": begun["id"], "state": "done", "parts": []}
+    assert [ann.request("POST", path).json() for _ in range(2)] == [done, done]
+    assert ann.get(f"/v1/uploads/{begun['id']}").json() == done
+    late = ann.request("PUT", f"/v1/uploads/{begun['id']}/parts/1", body=b"other")
+    assert (late.status, late.json()["error"]) == (409, "upload_busy")
+
+
+def test_wrong_bytes_are_refused_and_nothing_is_kept(server: Server, ann: Client, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(noise(PART + 1))
+    with pytest.raises(DigestMismatch) as refused:
+        upload_file(connection_of(ann), "ours", file, sha256="0" * 64, size=PART + 1)
+    assert refused.value.found == digest_of(noise(PART + 1))
+    assert kept(server) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"four", b"sixsix"])
+def test_a_part_of_another_length_is_refused(server: Server, ann: Client, body: bytes) -> None:
+    begun = begin(ann, "ours", b"fives").json()
+    refused = send(ann, begun["parts"][0], body)
+    assert (refused.status, refused.json()["error"]) == (422, "part_mismatch")
+    assert not ann.get(f"/v1/uploads/{begun['id']}").json()["parts"][0]["there"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"size": -1}, 422),
+        ({"size": (1 << 40) + 1}, 400),
+        ({"sha256": "A" * 64}, 422),
+        ({"sha256": EMPTY, "size": 5.0}, 422),
+        ({"sha256": "0" * 64, "size": 0}, 422),
+        ({"team": "no/team"}, 400),
+        ({"more": 1}, 422),
+    ],
+)
+def test_an_upload_that_can_not_be_is_refused(server: Server, ann: Client, changed: Any, status: int) -> None:
+    assert begin(server.client() if "team" in changed else ann, "ours", b"x", **changed).status == status
+    assert kept(server) == []
+
+
+def test_another_teams_blob_must_be_sent_all_the_same(server: Server, ann: Client, bob: Client, tmp_path: Path) -> None:
+    data, file = noise(1000), tmp_path / "file"
+    file.write_bytes(data)
+    upload_file(connection_of(ann), "ours", file, sha256=digest_of(data), size=1000)
+    files = [{"path": "README.md", "sha256": digest_of(data), "size": 1000}]
+    refused = bob.request("POST", "/v1/adapters/theirs/a/versions", json={"files": files})
+    absent = bob.request("POST", "/v1/adapters/theirs/a/versions", json={"files": [files[0] | {"sha256": "0" * 64}]})
+    assert (refused.status, refused.json()["error"], absent.status) == (404, "blob_not_found", 404)
+    assert begin(bob, "theirs", data).json()["state"] == "open"
+    assert upload_file(connection_of(bob), "theirs", file, sha256=digest_of(data), size=1000) == 1000
+    assert bob.request("POST", "/v1/adapters/theirs/a/versions", json={"files": files}).status == 200
+    assert kept(server) == [digest_of(data)]
+
+
+def test_another_teams_upload_looks_like_none(ann: Client, bob: Client) -> None:
+    there, nowhere = begin(ann, "ours", b"mine").json()["id"], "upload-0"
+    for method, path in [("GET", ""), ("DELETE", ""), ("POST", "/complete"), ("PUT", "/parts/1")]:
+        answers = [bob.request(method, f"/v1/uploads/{upload}{path}") for upload in (there, nowhere)]
+        assert [answer.status for answer in answers] == [404, 404]
+        there_not, absent = (answer.data for answer in answers)
+        assert there_not.replace(there.encode(), nowhere.encode()) == absent
+    assert begin(bob, "ours", b"mine").data == begin(bob, "nowhere", b"mine").data.replace(b"nowhere", b"ours")
+
+
+def test_whoever_may_only_read_sends_nothing(server: Server, ann: Client) -> None:
+    server.client("eve")
+    eve = server.client("eve", "ours", Role.READER)
+    assert begin(eve, "ours", b"x").json()["error"] == "not_allowed"
+    assert eve.get(f"/v1/uploads/{begin(ann, 'ours', b'x').json()['id']}").status == 404
+
+
+def test_what_nobody_finishes_is_forgotten(server: Server, ann: Client) -> None:
+    begun = begin(ann, "ours", b"fives").json()
+    send(ann, begun["parts"][0], b"fives")
+    given_up = begin(ann, "ours", b"other").json()
+    assert ann.request("DELETE", f"/v1/uploads/{given_up['id']}").status == 204
+    assert server.registry.expire_uploads() == 0
+    store = server.registry.blobs
+    later = Registry(server.registry.database, store, clock=lambda: now() + KEPT + timedelta(days=1))
+    later.begin_upload("ours", "0" * 64, 7)
+    assert ann.get(f"/v1/uploads/{begun['id']}").status == 404
+    assert kept(server) == []
+    assert [later.expire_uploads(timedelta(0)) for _ in range(2)] == [1, 0]
+
+
+def test_parts_go_straight_to_s3_and_come_from_there_without_credentials(
+    serve: Callable[..., Server], database_url: str, s3_store_url: str, s3_endpoint: str, tmp_path: Path
+) -> None:
+    server = serve(database_url, s3_store_url)
+    client, data, file = server.client(), noise(PART + 1), tmp_path / "file"
+    file.write_bytes(data)
+    begun = begin(client, "ours", data).json()
+    assert all(part["url"].startswith(f"{s3_endpoint}/") for part in begun["parts"])
+    assert urllib3.request("PUT", begun["parts"][1]["url"], body=data[PART:]).status == 200
+    assert upload_file(connection_of(client), "ours", file, sha256=digest_of(data), size=len(data)) == PART
+    assert kept(server) == [digest_of(data)]
+
+
+def test_a_part_reaches_s3_through_the_server_too(
+    serve: Callable[..., Server], database_url: str, s3_store_url: str
+) -> None:
+    server = serve(database_url, s3_store_url)
+    client = server.client()
+    begun = begin(client, "ours", b"by the server").json()
+    assert client.request("PUT", f"/v1/uploads/{begun['id']}/parts/1", body=b"by the server").status == 204
+    assert client.request("POST", f"/v1/uploads/{begun['id']}/complete").json()["state"] == "done"
+    assert kept(server) == [digest_of(b"by the server")]
+
+
+def test_what_s3_forgot_is_begun_again(serve: Callable[..., Server], database_url: str, s3_store_url: str) -> None:
+    server = serve(database_url, s3_store_url)
+    client = server.client()
+    begun = begin(client, "ours", b"forgotten").json()
+    server.registry.blobs.discard(begun["id"])
+    assert client.get(f"/v1/uploads/{begun['id']}").status == 404
+    assert begin(client, "ours", b"forgotten").json()["id"] != begun["id"]
