@@ -5,11 +5,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from registry.bootstrap import open_registry
 from registry.http.app import create_app
@@ -17,25 +16,34 @@ from registry.http.settings import ServerSettings
 from registry.service import Registry
 
 
-@dataclass(slots=True)
 class House:
-    """A running server."""
+    """A running server: an ASGI application that passes requests on to that of whoever lives there."""
 
-    url: str
-    app: FastAPI
-    own: Registry
+    def __init__(self, settings: ServerSettings, own: Registry) -> None:
+        self._settings = settings
+        self._app = self._own = create_app(lambda: own, settings)
+        self._guest: Registry | None = None
+
+    @property
+    def url(self) -> str:
+        return self._settings.public_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._own if scope["type"] == "lifespan" else self._app)(scope, receive, send)
 
     def move_in(self, home: Path) -> str:
         """Serve the registry of a folder; returns the token of whoever owns it."""
-        registry = open_registry({"ADAPTERS_HOME": str(home)})
-        self.app.state.registry = registry
-        return registry.create_token("test", operator=True).secret
+        guest = open_registry({"ADAPTERS_HOME": str(home)})
+        app = create_app(lambda: guest, self._settings)  # a fresh one: what it remembers is of one registry
+        app.state.registry = guest
+        self._app, self._guest = app, guest
+        return guest.create_token("test", operator=True).secret
 
     def move_out(self) -> None:
         """Let go of the registry that is served."""
-        if self.app.state.registry is not self.own:
-            self.app.state.registry.close()
-            self.app.state.registry = self.own
+        if self._guest:
+            self._guest.close()
+        self._app, self._guest = self._own, None
 
 
 @contextmanager
@@ -45,14 +53,14 @@ def open_house(home: Path) -> Iterator[House]:
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     settings = ServerSettings.from_environment({}, host="127.0.0.1", port=port)
-    app = create_app(lambda: own, settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    house = House(settings, own)
+    server = uvicorn.Server(uvicorn.Config(house, log_level="warning"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    yield House(settings.public_url, app, own)
+    yield house
     server.should_exit = True
     thread.join()
     listening.close()
