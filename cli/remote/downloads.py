@@ -32,8 +32,9 @@ def download_file(
 ) -> int:
     """Put the file at a URL (or a path of the server) at `to`; returns how many bytes had to move.
 
-    Raises DigestMismatch for bytes that are not `size` of this digest (then nothing is kept), TargetTaken while somebody else fetches the
-    same file, ServerFailure, and what the server answers. `to` is only touched when all is there.
+    Raises DigestMismatch for bytes that are not `size` of this digest (then nothing is kept), TargetTaken while
+    somebody else fetches the same file, ServerFailure, and what the server answers. `to` is only touched when all is
+    there.
     """
     partial = to.with_name(f".{hashlib.sha256(f'{sha256} {to.name}'.encode()).hexdigest()}.part")
     with _alone(partial) as target:
