@@ -61,21 +61,20 @@ class LeastMetric(click.ParamType[tuple[str, float]]):
 def list_adapters(context: click.Context, /, out: Output, team: str | None, limit: int, cursor: str | None) -> None:
     """List the adapters and their newest versions."""
     with opened() as registry:
-        page = registry.adapters(team=team, cursor=cursor, limit=limit)
-        newest = registry.newest(page.items)
-    documents = [adapter_document(*pair) for pair in zip(page.items, newest, strict=True)]
+        page = registry.listing(team=team, cursor=cursor, limit=limit)
+    documents = [adapter_document(adapter, newest) for adapter, newest in page.items]
     out.answer(
         {"adapters": documents, "cursor": page.cursor},
-        lambda: _adapter_table(page.items, newest),
+        lambda: _adapter_table(page.items),
         lambda: _go_on(context, page),
     )
 
 
-def _adapter_table(adapters: Sequence[Adapter], newest: Sequence[Version | None]) -> None:
+def _adapter_table(adapters: Sequence[tuple[Adapter, Version | None]]) -> None:
     if not adapters:
         say("no adapters here; `adapters push PATH team/name` publishes one")
         return
-    rows = [_adapter_row(adapter, version) for adapter, version in zip(adapters, newest, strict=True)]
+    rows = [_adapter_row(adapter, newest) for adapter, newest in adapters]
     table(["adapter", "newest", "rank", "base", "evidence", "aliases"], rows, numbers=["rank"])
 
 

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from registry.domain.bases import BaseIndex
 from registry.domain.records import AliasMove, BaseModel, Version
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.spec import ModuleSpec
@@ -14,6 +15,8 @@ from registry.service.workfolder import Pull
 
 class Library(Protocol):
     """Versions to read from and to publish to; each method is `registry.service.Registry`'s."""
+
+    def require_operator(self, action: str, subject: str) -> None: ...
 
     def find_version(self, reference: Reference) -> Version: ...
 
@@ -26,6 +29,10 @@ class Library(Protocol):
     def push_folder(self, folder: Path, submission: Submission, *, progress: Progress = ...) -> Publication: ...
 
     def base(self, name: str) -> BaseModel: ...
+
+    def bases(self) -> list[BaseModel]: ...
+
+    def add_base(self, label: str, index: BaseIndex) -> BaseModel: ...
 
     def version_of_recipe(self, name: AdapterName, recipe_digest: str) -> Version | None: ...
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cli.remote.rooms import Room, part
 from registry.domain import from_documents as records
+from registry.domain.errors import NotAllowed
 from registry.domain.records import Event, Member, Namespace, Token
 from registry.domain.rights import Role, Scope
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 class Access(Room):
     """Teams, tokens, audit."""
+
+    def require_operator(self, action: str, subject: str) -> None:
+        """Refuse before any work what only those who run the registry may do; the server will ask again."""
+        me = self._read(dict, self.connection.get("/v1/me"))
+        if not (me.get("operator") and me.get("teams") is None and Scope.ADMIN in me.get("scopes", ())):
+            raise NotAllowed(str(me.get("name")), action, subject)
 
     def create_token(
         self,

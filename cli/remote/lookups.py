@@ -1,6 +1,5 @@
 """Looking at a registry on a server: the methods of `registry.service.lookup` and `resolution`."""
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -39,10 +38,13 @@ class Lookups(Room):
         document = self.connection.get("/v1/adapters", {"team": team, "cursor": cursor, "limit": limit})
         return self._read(lambda found: records.page(found, "adapters", records.adapter), document)
 
-    def newest(self, adapters: Iterable[Adapter]) -> list[Version | None]:
-        """The newest version of each of these adapters, whatever its status; None where there is none yet."""
+    def listing(
+        self, *, team: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page[tuple[Adapter, Version | None]]:
+        """As `adapters`, each with its newest version, whatever that one's status."""
+        page = self.adapters(team=team, cursor=cursor, limit=limit)
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="look") as threads:
-            return list(threads.map(self._newest, adapters))
+            return Page(tuple(zip(page.items, threads.map(self._newest, page.items), strict=True)), page.cursor)
 
     def _newest(self, adapter: Adapter) -> Version | None:
         if adapter.latest is None:

@@ -38,6 +38,7 @@
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
     ├── AuditBroken                exit 1   lines of the audit log are not what was written
     ├── NotInstalled               exit 1   a command needs an optional part of the program
+    ├── NotEnoughMemory            exit 1   a module that a device's memory can't hold
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
@@ -602,6 +603,15 @@ class NotInstalled(AdaptersError):
     command: str
     package: str
     extra: str
+
+
+@dataclass(eq=False)
+class NotEnoughMemory(AdaptersError):
+    template: ClassVar[str] = "{subject}: not enough memory on {device} to compute it"
+    hint_template: ClassVar[str] = "end what else uses the device, or compute it with --device cpu"
+
+    subject: str
+    device: str
 
 
 @dataclass(eq=False)

@@ -107,6 +107,15 @@ class Lookup(UseCases):
                 found.append(catalog.versions.find(pin) if adapter.latest else None)
         return found
 
+    def listing(
+        self, *, team: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page[tuple[Adapter, Version | None]]:
+        """As `adapters`, each with its newest version, whatever that one's status; of one snapshot."""
+        with self.database.reading() as catalog:
+            page = catalog.adapters.list(team=team, cursor=cursor, limit=limit, readable=self.caller.readable)
+            newest = catalog.versions.newest(adapter.name for adapter in page.items)
+        return Page(tuple((adapter, newest.get(adapter.name)) for adapter in page.items), page.cursor)
+
     def versions(self, name: AdapterName, *, cursor: str | None = None, limit: int = 100) -> Page[Version]:
         """An adapter's versions, newest first, without their files."""
         with self.database.reading() as catalog:
