@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test test-ceph test-llamacpp check bench bench-http clean
+.PHONY: help environment demo test test-ceph test-llamacpp test-peers check bench bench-compose bench-http bench-quality clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test-ceph: $(READY)  ## install and start a Ceph RGW, run the S3 contract suite 
 test-llamacpp: $(READY)  ## build llama-cpp-python in an environment of its own, compare a GGUF adapter's perplexity with PEFT's
 	PYTHON=$(BIN)/python tests/llamacpp/run
 
+test-peers: $(READY)  ## diffusers and LyCORIS, in an environment of their own, read what we write and write what we read
+	PYTHON=$(BIN)/python tests/peers/run $(ARGS)
+
 check: $(READY)  ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,6 +49,16 @@ bench: $(READY)  ## benchmarks: ratios against a peer or a physical limit
 
 bench-http: $(READY)  ## look-ups over HTTP against the same server's empty answer
 	$(BIN)/python -m benchmarks.http $(ARGS)
+
+bench-compose: $(READY)  ## composing against PEFT, formulas and cp; keeps the table in benchmarks/results/
+	$(BIN)/python -m benchmarks.compose $(ARGS)
+
+bench-quality: $(VENV)/.bench  ## accuracy of every method and of PEFT's on real adapters; writes the docs' tables and plots
+	$(BIN)/python -m benchmarks.quality $(ARGS)
+
+$(VENV)/.bench: $(READY) benchmarks/constraints.txt
+	$(PIP) --no-deps --requirement benchmarks/constraints.txt
+	@touch $@
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,7 +6,9 @@
     transfer     push and pull of 100 MB, against cp plus one sha256
     blobs        the folder store, against cp and sha256; memory of a large blob
     fingerprint  a base model's fingerprint, against hashing the same bytes
-    compose      a truncated sum, against PEFT
+    compose      sums, truncations, TIES and KnOTS, against PEFT, formulas and cp
+    merge        into a 2 GB base, against cp, PEFT and mergekit (installs mergekit into a cache of its own)
+    quality      accuracy of every method on real adapters, against PEFT; only where it is named (`make bench-quality`)
 
 Each prints ratios from interleaved rounds of one run; `python -m benchmarks.NAME --help` has its options.
 """
@@ -14,13 +16,14 @@ Each prints ratios from interleaved rounds of one run; `python -m benchmarks.NAM
 import subprocess
 import sys
 
-NAMES = ("startup", "transfer", "blobs", "fingerprint", "compose", "lookup", "http")
+NAMES = ("startup", "transfer", "blobs", "fingerprint", "compose", "merge", "lookup", "http")
+BY_NAME_ONLY = ("quality",)
 
 
 def main() -> int:
     chosen = sys.argv[1:] or list(NAMES)
-    if unknown := [name for name in chosen if name not in NAMES]:
-        print(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}", file=sys.stderr)
+    if unknown := [name for name in chosen if name not in NAMES + BY_NAME_ONLY]:
+        print(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES + BY_NAME_ONLY)}", file=sys.stderr)
         return 2
     failed = []
     for name in chosen:

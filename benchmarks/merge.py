@@ -1,14 +1,16 @@
-"""Merging into a base against copying it and against PEFT: `python -m benchmarks.merge [--gigabytes N]`.
+"""Merging into a base against copying it, PEFT and mergekit: `python -m benchmarks.merge [--gigabytes N]`.
 
-A bf16 model of the shapes of a Llama layer is written in three shards, with a rank-16 adapter of its attention and MLP.
-Contenders run as processes of their own, interleaved, and each ends with its bytes on the disk:
+A bf16 Llama in three shards and a rank-16 adapter of all its linear layers. Contenders run as processes of their own,
+interleaved in one run, and each ends with its bytes on the disk:
 
-    cp       cp -r of the base, then fsync of every file: the floor
-    merge    ours, with the sha256 of every shard; the base was fingerprinted before (`index`, told separately)
-    peft     the same sums by PEFT's layers: load shard by shard, merge() each layer in memory, save_file, fsync.
-             transformers' loading and its configuration are left out, which flatters it.
+    cp         cp -r of the base, then fsync of every file: the floor
+    merge      ours: reads the adapter, merges, hashes every shard
+    command    `adapters merge` from its start to its end: also imports, registry, composing, the base's fingerprint
+    peft       from_pretrained, merge_and_unload, save_pretrained, fsync
+    mergekit   run_merge of base+adapter, fsync; in an environment of its own, which is made once in --cache
 
-Told are medians, the ratio of each round's times to cp's in the same round, and the peak of resident memory.
+Imports are left out of all but `command`. Told are medians, the median of each round's ratio to cp in the same round,
+processor time, and the peak of resident memory of the process (what it maps of files included).
 """
 
 import argparse
@@ -19,169 +21,259 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from benchmarks.results import Cell, save
 
-SHARDS, RANK, WIDTH, INNER = 3, 16, 2048, 5632
-PARTS = {
-    "q_proj": (WIDTH, WIDTH),
-    "v_proj": (WIDTH, WIDTH),
-    "o_proj": (WIDTH, WIDTH),
-    "up_proj": (INNER, WIDTH),
-    "down_proj": (WIDTH, INNER),
-}
+MERGEKIT = "mergekit==0.1.5"
+COLUMNS = ("contender", "median s", "best s", "CPU s", "x cp", "x merge", "peak MiB")
 
-
-def write_model(folder: Path, total: int) -> None:
-    """A base of about `total` bytes and an adapter of every matrix, in `base` and `adapter`."""
-    (folder / "base").mkdir()
-    (folder / "adapter").mkdir()
-    layer = 2 * sum(out * inside for out, inside in PARTS.values())
-    layers = max(SHARDS, round(total / layer))
-    generator, weight_map, adapter = torch.Generator().manual_seed(1), {}, {}
-    for shard in range(SHARDS):
-        name, tensors = f"model-{shard + 1:05}-of-{SHARDS:05}.safetensors", {}
-        for number in range(shard, layers, SHARDS):
-            for part, (out, inside) in PARTS.items():
-                module = f"model.layers.{number}.{part}"
-                tensors[f"{module}.weight"] = (0.02 * torch.randn(out, inside, generator=generator)).bfloat16()
-                prefix = f"base_model.model.{module}.lora_"
-                adapter[f"{prefix}A.weight"] = 0.01 * torch.randn(RANK, inside, generator=generator)
-                adapter[f"{prefix}B.weight"] = 0.01 * torch.randn(out, RANK, generator=generator)
-        save_file(tensors, folder / "base" / name, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(tensors, name)
-    (folder / "base" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    (folder / "base" / "config.json").write_text('{"model_type": "llama"}')
-    save_file(adapter, folder / "adapter" / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 32, "target_modules": list(PARTS)}
-    (folder / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+_PROGRAM = (sys.executable, "-c", "from cli.main import run; run()")
 
 
 def run_cp(folder: Path) -> None:
-    shutil.rmtree(folder / "out", ignore_errors=True)
     subprocess.run(["cp", "-r", str(folder / "base"), str(folder / "out")], check=True)
-    for file in (folder / "out").iterdir():
-        sync(file)
+    sync(folder / "out")
 
 
 def run_merge(folder: Path) -> None:
-    from composition.base_merge import Plan, merge_shards
+    from composition.base_merge import merge_shards
+    from composition.changes import changes_of
     from composition.low_rank import LowRank
-    from composition.placement import additions, place_modules
+    from composition.merge_plan import Plan
+    from composition.placement import place_modules, product
     from composition.shards import OpenFiles, headers_index, shards_of
     from composition.weights import open_weights, read_factors
     from registry.formats.base_files import read_base
 
-    torch.set_num_threads(1)
-    shutil.rmtree(folder / "out", ignore_errors=True)
     stored, weights = read_base(folder / "base"), open_weights(folder / "adapter")
     places = place_modules(weights.spec.modules, stored, headers_index(stored), name="base")
-    deltas = {}
+    contributions = []
     with OpenFiles.of([weights.file]) as files:
         for module in weights.spec.modules:
             factors = read_factors(files, weights, module)
-            deltas[module.name] = LowRank(factors.right, factors.left, factors.scaling)
+            delta = LowRank(factors.right, factors.left, factors.scaling)
+            contributions.append(product(places[module.name][0], delta))
     plan = Plan(folder / "base", folder / "out", shards_of(stored, folder / "base"), {})
-    changes = additions(places, deltas)
-    norms = {name: delta.norm() for name, delta in deltas.items()}
-    merge_shards(plan, changes, norms=norms, workers=os.cpu_count() or 1, progress=lambda *_: None)
-
-
-def run_index(folder: Path) -> None:
-    from registry.formats.base_model import index_base
-
-    index_base(folder / "base")
+    merge_shards(plan, changes_of(contributions), workers=os.cpu_count() or 1, progress=lambda *_: None)
 
 
 def run_peft(folder: Path) -> None:
-    from peft.tuners.lora import LoraConfig
-    from peft.tuners.lora.layer import Linear
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
 
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    (folder / "out").mkdir()
-    models = {}
-    with safe_open(folder / "adapter" / "adapter_model.safetensors", "pt") as adapter:
-        for file in sorted((folder / "base").glob("*.safetensors")):
-            with safe_open(file, "pt") as shard:
-                models[file.name] = {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
-        for tensors in models.values():
-            for name in list(tensors):
-                out, inside = tensors[name].shape
-                base = torch.nn.Linear(inside, out, bias=False, device="meta")
-                base.weight = torch.nn.Parameter(tensors[name], requires_grad=False)
-                layer = Linear(base, "default", config=LoraConfig(r=RANK, lora_alpha=32), r=RANK, lora_alpha=32)
-                prefix = f"base_model.model.{name.removesuffix('.weight')}.lora_"
-                layer.lora_A["default"].weight.data = adapter.get_tensor(f"{prefix}A.weight")
-                layer.lora_B["default"].weight.data = adapter.get_tensor(f"{prefix}B.weight")
-                layer.merge()
-                tensors[name] = base.weight.data
-    for name, tensors in models.items():
-        save_file(tensors, folder / "out" / name, metadata={"format": "pt"})
-        sync(folder / "out" / name)
+    model = AutoModelForCausalLM.from_pretrained(str(folder / "base"), dtype=torch.bfloat16)
+    merged = PeftModel.from_pretrained(model, str(folder / "adapter")).merge_and_unload()
+    merged.save_pretrained(str(folder / "out"), max_shard_size="800MB")
+    sync(folder / "out")
 
 
-def sync(file: Path) -> None:
-    with file.open("rb+") as stream:
-        os.fsync(stream.fileno())
+def run_floors(_folder: Path) -> None:
+    """Print the processor seconds that a GB takes where nothing can be left out: sha256, and the sums in float32."""
+    import hashlib
+
+    import torch
+
+    from composition.shards import CHUNK, block_rows
+
+    data, width = bytearray(os.urandom(CHUNK)), 2048
+    rows = torch.randn(CHUNK // 2 // width, width).bfloat16()
+    left, right, total = (
+        torch.randn(block_rows(width), 16),
+        torch.randn(16, width),
+        torch.empty(block_rows(width), width),
+    )
+
+    def add() -> None:
+        for block in torch.split(rows, len(total)):
+            block.copy_(total[: len(block)].copy_(block).addmm_(left[: len(block)], right))
+
+    found = [min(_seconds_a_gigabyte(work) for _ in range(5)) for work in (lambda: hashlib.sha256(data), add)]
+    print(json.dumps(found))
 
 
-CONTENDERS = {"cp": run_cp, "merge": run_merge, "index": run_index, "peft": run_peft}
+def _seconds_a_gigabyte(work: Callable[[], object]) -> float:
+    from composition.shards import CHUNK
+
+    start = time.thread_time()
+    for _ in range(20):
+        work()
+    return (time.thread_time() - start) / (20 * CHUNK) * 1e9
 
 
-def measure(folder: Path, rounds: int, names: list[str]) -> dict[str, list[tuple[float, float, float]]]:
-    """(seconds of the work itself, CPU seconds, MiB resident) of every contender in every round."""
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
-            os.sync()
-            line = [sys.executable, "-m", "benchmarks.merge", "--child", name, "--folder", str(folder)]
-            done = subprocess.run(line, check=True, capture_output=True, text=True)
-            found[name].append(tuple(json.loads(done.stdout.splitlines()[-1])))
-    return found
+def sync(folder: Path) -> None:
+    for file in folder.iterdir():
+        with file.open("rb+") as stream:
+            os.fsync(stream.fileno())
 
 
-def peak_memory() -> float:
-    """MiB that this program held at most; getrusage would count the parent's before it became this program."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+_OURS: dict[str, tuple[Callable[[Path], None], Sequence[str]]] = {
+    "cp": (run_cp, ()),
+    "merge": (run_merge, ("composition.base_merge", "composition.weights", "composition.placement")),
+    "floors": (run_floors, ("composition.shards",)),
+    "peft": (run_peft, ("peft", "transformers.models.llama.modeling_llama")),
+}
 
 
 def child(name: str, folder: Path) -> None:
-    import composition.base_merge  # noqa: F401  # importing torch is nobody's merge
+    """Run one contender and print its seconds and processor seconds, without what it imports."""
+    work, modules = _OURS[name]
+    for module in modules:
+        __import__(module)
+    if name in ("merge", "floors"):
+        import torch
 
+        torch.set_num_threads(1)  # as `adapters merge` does
     start, cpu = time.perf_counter(), time.process_time()
-    CONTENDERS[name](folder)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    print(json.dumps([seconds, cpu, peak_memory()]))
+    work(folder)
+    print(json.dumps([time.perf_counter() - start, time.process_time() - cpu]))
+
+
+_MERGEKIT = """
+import json, os, shutil, sys, time, yaml
+from pathlib import Path
+import transformers.models.llama.modeling_llama
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+folder = Path(sys.argv[1])
+text = f"merge_method: passthrough\\ndtype: bfloat16\\nmodels:\\n- model: {folder}/base+{folder}/adapter\\n"
+start, cpu = time.perf_counter(), time.process_time()
+options = MergeOptions(copy_tokenizer=False, lora_merge_cache=str(folder / "cache"), out_shard_size=800_000_000)
+run_merge(MergeConfiguration.model_validate(yaml.safe_load(text)), str(folder / "out"), options=options)
+for file in (folder / "out").iterdir():
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+print(json.dumps([time.perf_counter() - start, time.process_time() - cpu]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where the model lies, and the Python that has mergekit."""
+
+    folder: Path
+    mergekit: Path | None
+
+    def prepare(self, size: int) -> None:
+        """Write base and adapter, and register both. In other processes: this one's memory would count as theirs."""
+        module = [sys.executable, "-m", "benchmarks.merge_model", str(self.folder), str(size)]
+        subprocess.run(module, check=True)
+        self._adapters("base", "add", "bench/llama", str(self.folder / "base"))
+        self._adapters("push", str(self.folder / "adapter"), "bench/adapter")
+
+    def _adapters(self, *line: str) -> None:
+        subprocess.run([*_PROGRAM, *line], check=True, env=self._home(), capture_output=True)
+
+    def _home(self) -> dict[str, str]:
+        return {**os.environ, "ADAPTERS_HOME": str(self.folder / "home")}
+
+    def line(self, name: str) -> list[str]:
+        if name == "command":
+            paths = ["--base", str(self.folder / "base"), "--out", str(self.folder / "out")]
+            return [*_PROGRAM, "merge", "bench/adapter", *paths]
+        if name == "mergekit":
+            return [str(self.mergekit), "-c", _MERGEKIT, str(self.folder)]
+        return [sys.executable, "-m", "benchmarks.merge", "--child", name, "--folder", str(self.folder)]
+
+    def floors(self) -> str:
+        """What can't be left out, as a sentence."""
+        done = subprocess.run(self.line("floors"), check=True, capture_output=True, text=True)
+        sha, add = json.loads(done.stdout.splitlines()[0])
+        return f"one core: sha256 takes {sha:.2f} s a GB, converting, adding rank 16 and rounding {add:.2f} s"
+
+    def measure(self, name: str) -> tuple[float, float, float]:
+        """Seconds, processor seconds and MiB resident of one run."""
+        for left in ("out", "out.partial", "cache"):
+            shutil.rmtree(self.folder / left, ignore_errors=True)
+        os.sync()
+        start = time.perf_counter()
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(self.line(name), stdout=output, stderr=errors, env=self._home())
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+            if process.returncode:
+                errors.seek(0)
+                raise SystemExit(f"{name} failed:\n{errors.read()[-2000:].decode(errors='replace')}")
+            output.seek(0)
+            if name != "command":
+                wall, own = json.loads(output.read().splitlines()[-1])
+                cpu = cpu if name == "cp" else own
+        return wall, cpu, usage.ru_maxrss / 1024
+
+
+def mergekit_python(cache: Path) -> Path:
+    """The Python of an environment that has mergekit; made the first time, by pip."""
+    python = cache / "mergekit" / "bin" / "python"
+    if not (cache / "mergekit" / "complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(cache / "mergekit")], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", MERGEKIT], check=True)
+        (cache / "mergekit" / "complete").touch()
+    return python
+
+
+def rows(found: dict[str, list[tuple[float, float, float]]]) -> list[dict[str, Cell]]:
+    """The table, of (seconds, processor seconds, MiB) of each contender in each round."""
+    table = []
+    for name, runs in found.items():
+        seconds, cpu, memory = zip(*runs, strict=True)
+        row: dict[str, Cell] = {"contender": name, "median s": median(seconds), "best s": min(seconds)}
+        row |= {"CPU s": median(cpu), "peak MiB": round(max(memory)) if name != "cp" else None}
+        for column, other in (("x cp", "cp"), ("x merge", "merge")):
+            if other in found:
+                row[column] = median(run[0] / floor[0] for run, floor in zip(runs, found[other], strict=True))
+        table.append({column: row.get(column) for column in COLUMNS})
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="merging against cp and PEFT")
+    names = ("cp", "merge", "command", "peft", "mergekit")
+    parser = argparse.ArgumentParser(description="merging against cp, PEFT and mergekit")
     parser.add_argument("--gigabytes", type=float, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--child", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=names, default=list(names), help="prints, and keeps nothing")
+    parser.add_argument("--cache", type=Path, default=Path("~/.cache/adapters-benchmarks").expanduser())
+    parser.add_argument("--child", choices=_OURS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child, options.folder)
         return
+    mergekit = mergekit_python(options.cache) if "mergekit" in options.only else None
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in options.only}
     with tempfile.TemporaryDirectory() as name:
-        write_model(Path(name), int(options.gigabytes * 1e9))
-        size = sum(file.stat().st_size for file in (Path(name) / "base").iterdir())
-        found = measure(Path(name), options.rounds, options.only)
-    print(f"{size / 1e9:.2f} GB bf16 in {SHARDS} shards, rank {RANK}, {os.cpu_count()} cores, {options.rounds} rounds")
-    for contender, runs in found.items():
-        seconds, cpu, memory = zip(*runs, strict=True)
-        line = f"  {contender:6} median {median(seconds):6.2f} s  best {min(seconds):6.2f} s  CPU {median(cpu):6.2f} s"
-        if "cp" in found:
-            ratios = [run[0] / floor[0] for run, floor in zip(runs, found["cp"], strict=True)]
-            line += f"  x cp {median(ratios):5.2f}"
-        print(f"{line}  {max(memory):6.0f} MiB")
+        bench = Bench(Path(name) / "bench", mergekit)
+        bench.prepare(int(options.gigabytes * 1e9))
+        size = sum(file.stat().st_size for file in (bench.folder / "base").iterdir())
+        for _ in range(options.rounds):
+            for contender in options.only:
+                found[contender].append(bench.measure(contender))
+        floors = bench.floors()
+    title = f"Merging a rank-16 adapter into {size / 1e9:.2f} GB of bf16 in 3 shards, {options.rounds} rounds"
+    report(rows(found), title=title, floors=floors, keep=set(names) <= set(options.only))
+
+
+def report(table: list[dict[str, Cell]], *, title: str, floors: str, keep: bool) -> None:
+    """Print the table, and keep that of a whole run."""
+    print(title)
+    for row in table:
+        cells = (f"{cell:.3g}" if isinstance(cell, float) else str(cell or "") for cell in row.values())
+        print("  " + "".join(f"{cell:>10}" for cell in cells))
+    print(f"  {floors}")
+    if keep:
+        notes = [
+            "medians of interleaved rounds; ratios are medians of each round's ratio",
+            "cp: with fsync; merge: without imports; command: all of `adapters merge`, with the base's fingerprint",
+            f"peft: merge_and_unload and save_pretrained; mergekit: {MERGEKIT}, in its own environment",
+            f"{floors}: with two cores or fewer, these and not the disk are the floor",
+            "resident memory counts the pages of shared libraries: importing torch alone is about 220 MiB",
+        ]
+        save("merge", table, COLUMNS, title=title, notes=notes, packages=("torch", "peft", "transformers"))
 
 
 if __name__ == "__main__":

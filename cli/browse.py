@@ -1,16 +1,16 @@
-"""show, diff and history: what is known of versions."""
+"""show and history: what is known of versions."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from cli.client import opened
 from cli.command import ADAPTER_NAME, command, reference_argument
-from cli.facts import base_cell, base_text, layers_alike, place, shape_text, status_text, warn_if_declared
+from cli.facts import base_cell, base_text, place, shape_text, status_text, warn_if_declared
 from cli.output import Output, facts, heading, say, table
 from cli.provenance import origin_texts
+from cli.report import published_total, total_text
 from cli.text import count, human_size, number, short_digest, when
 from registry.domain.documents import evaluation_document, lineage_document, move_document, version_document
 from registry.domain.records import Alias, AliasMove, Evaluation, Lineage, Page, Version
@@ -29,21 +29,23 @@ def show(out: Output, reference: Reference) -> None:
         aliases = [a for a in registry.aliases(version.adapter) if a.version == version.number]
         evaluations = registry.evaluations(version)
         lineage = registry.lineage(version)
+        report = published_total(registry, version, lineage)
     document = version_document(version, files=True) | {
         "aliases": {alias.name: alias.seq for alias in aliases},
         "evaluations": [evaluation_document(evaluation) for evaluation in evaluations],
         "lineage": lineage_document(lineage),
+        "report": report,
     }
     out.answer(
         document,
-        lambda: _facts(version, aliases, lineage),
+        lambda: _facts(version, aliases, lineage, total_text(report or {})),
         lambda: _files(version),
         lambda: _evaluations(evaluations),
         lambda: warn_if_declared(version.base),
     )
 
 
-def _facts(version: Version, aliases: Sequence[Alias], lineage: Lineage) -> None:
+def _facts(version: Version, aliases: Sequence[Alias], lineage: Lineage, report: str) -> None:
     summary = version.summary
     rows = [
         ("version", version.reference),
@@ -58,6 +60,7 @@ def _facts(version: Version, aliases: Sequence[Alias], lineage: Lineage) -> None
         ("metadata", ", ".join(f"{key}={value}" for key, value in sorted(version.metadata.items()))),
         ("pushed", f"{when(version.created_at)} by {version.author}"),
         *(("made of", text) for text in origin_texts(lineage)),
+        ("report", report),
         ("used in", ", ".join(f"{d.adapter}@v{d.version}" for d in lineage.descendants)),
     ]
     facts([(label, value) for label, value in rows if value])
@@ -87,48 +90,6 @@ def evaluation_table(evaluations: Sequence[Evaluation]) -> None:
         for evaluation in evaluations
     ]
     table(["metrics", "dataset", "by", "when (UTC)"], rows)
-
-
-@command("diff", "adapters diff demo/sentiment@v1 demo/sentiment@v2")
-@reference_argument("left", help="a version")
-@reference_argument("right", "OTHER", help="the version to compare it with")
-def diff(out: Output, left: Reference, right: Reference) -> None:
-    """Show what differs between two versions.
-
-    They may belong to different adapters.
-    """
-    with opened() as registry:
-        document = registry.diff(registry.find_version(left), registry.find_version(right))
-    out.answer(document, lambda: _describe_diff(document))
-
-
-def _describe_diff(document: Mapping[str, Any]) -> None:
-    names = (document["left"], document["right"])
-    parts = {key: document[key] for key in ("facts", "files", "modules")}
-    if not any(parts.values()):
-        say(f"{names[0]} and {names[1]} do not differ")
-        return
-    say(f"{names[0]} → {names[1]}")
-    for key, changed in parts.items():
-        if changed:
-            heading(f"{key} that differ: {len(changed)}")
-            rows = [
-                [layers_alike(name) if key == "modules" else name, *map(_cell, pair)] for name, pair in changed.items()
-            ]
-            table([key.removesuffix("s"), *names], list(dict.fromkeys(map(tuple, rows))))
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "—"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items() if item != "linear")
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    if isinstance(value, float):
-        return number(value)
-    text = value if isinstance(value, str) else json.dumps(value)
-    return short_digest(text) if len(text) == 64 else text
 
 
 @command("history", "adapters history demo/sentiment production")

@@ -10,8 +10,9 @@ import click
 from cli.client import opened
 from cli.command import ADAPTER_NAME, command
 from cli.facts import base_text, shape_text, warn_if_declared
-from cli.output import Facts, Output, facts, heading, next_step, say, table
-from cli.text import count, number
+from cli.output import Output, facts, heading, next_step, say, table
+from cli.report import report_facts, report_table
+from cli.text import number
 from registry.domain import expression
 from registry.domain.documents import version_document
 from registry.domain.errors import WrongUsage
@@ -19,10 +20,10 @@ from registry.domain.method import Method, Parameter
 from registry.domain.methods import METHODS
 from registry.domain.recipe import DTYPES, Recipe
 from registry.domain.reference import AdapterName
+from registry.domain.replacements import Replacements
 
 if TYPE_CHECKING:
     from composition.jobs import BlendResult
-    from composition.report import Report
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
@@ -66,11 +67,25 @@ def _check_device(_context: click.Context, _parameter: click.Parameter, device: 
 @click.option(
     "--base",
     type=click.Path(exists=True, path_type=Path),
-    help="The base's safetensors, hashed and compared; adapters with DoRA need them.",
+    help="The base's safetensors, hashed and compared; DoRA and --modules-to-save difference need them.",
+)
+@click.option(
+    "--modules-to-save",
+    "replacements",
+    metavar="average|difference|from=NAME",
+    help="What becomes of modules and biases that inputs replace: their average, the base plus the weighted "
+    "differences from it (needs --base), or those of one input.",
 )
 @click.option("--alias", "aliases", multiple=True, help="Point this alias at the result; may be repeated.")
 @click.option("--message", default="", help="What this version is; the expression by default.")
 @click.option("--dry-run", is_flag=True, help="Compute and report, and keep nothing.")
+@click.option(
+    "--report",
+    type=click.Choice(["sample", "full"]),
+    default="sample",
+    show_default=True,
+    help="Count conflicts of sign in a sample of large modules, or in every entry.",
+)
 @click.option("--force", is_flag=True, help="Compute again even if this recipe has given a version already.")
 @click.option(
     "--methods",
@@ -87,8 +102,10 @@ def blend(
     into: AdapterName | None,
     rank: int | None,
     dtype: str | None,
+    replacements: str | None,
     device: str,
     aliases: tuple[str, ...],
+    report: str,
     **choices: Any,
 ) -> None:
     """Compose adapters by an expression and publish the result.
@@ -97,15 +114,15 @@ def blend(
     base model. What the same recipe gave before is found again instead of computed.
     """
     recipe = _recipe(text, recipe_file, rank=rank, dtype=dtype)
+    recipe = recipe.with_replacements(Replacements.parse(replacements)) if replacements else recipe
     if into is None:
         raise WrongUsage("--into team/name is missing: the adapter that gets the result")
     with opened() as registry, out.progress() as progress:
         from composition.jobs import blend as compose  # lazy: start-up time
 
         _prepare(device)
-        result = compose(
-            registry, recipe, into, device=device, aliases=tuple(dict.fromkeys(aliases)), progress=progress, **choices
-        )
+        choices |= {"aliases": tuple(dict.fromkeys(aliases)), "every_entry": report == "full"}
+        result = compose(registry, recipe, into, device=device, progress=progress, **choices)
     dry_run = bool(choices["dry_run"])
     out.answer(_document(result, dry_run), lambda: _describe(result, dry_run))
 
@@ -149,7 +166,11 @@ def _describe(result: "BlendResult", dry_run: bool) -> None:
         rows += [("version", f"{version.reference}{_how_known(result)}"), ("digest", f"sha256:{version.digest}")]
         rows += [("base", base_text(version.base)), ("adapter", shape_text(version.summary))]
     rows += [("made of", expression.format(result.recipe)), ("recipe", f"sha256:{result.recipe.digest}")]
-    facts([*rows, *(_report_facts(report) if report else ())])
+    if result.recipe.replacements:
+        rows.append(("replaced", f"modules and biases: {result.recipe.replacements}"))
+    facts([*rows, *(report_facts(report) if report else ())])
+    if report:
+        report_table(report)
     if dry_run:
         say("a dry run: nothing was kept")
     elif version:
@@ -161,20 +182,6 @@ def _how_known(result: "BlendResult") -> str:
     if result.report is None:
         return " (this recipe gave it before; --force computes it again)"
     return "" if result.created else " (the same content was there already)"
-
-
-def _report_facts(report: "Report") -> Facts:
-    rank = f"{report.rank}" if report.rank == report.rank_in else f"{report.rank} of {report.rank_in}"
-    relative = report.rounding / report.norm if report.norm else 0.0
-    rows = [
-        ("rank", f"{rank}, in {count(len(report.modules), 'module')}, computed on {report.device}"),
-        ("rounding", f"{relative:.1e} of the norm, in {report.dtype}"),
-    ]
-    if report.rank != report.rank_in:
-        rows.insert(1, ("energy", f"{report.energy_kept:.2%} kept"))
-    if report.merge_kept is not None:
-        rows.insert(1, ("merge", f"{report.merge_kept:.2%} of its energy kept at its rank"))
-    return rows
 
 
 def _method_document(method: Method) -> dict[str, Any]:

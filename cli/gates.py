@@ -12,10 +12,10 @@ from registry.domain.reference import AdapterName, Reference
 
 @click.group("gate", cls=Commands)
 def gate() -> None:
-    """What a version must show before an alias may point at it."""
+    """Say what a version must show before an alias may point at it."""
 
 
-@gate.command("set", examples=["adapters gate set demo/sentiment production --require 'accuracy>=0.8' --dataset sst2"])
+@gate.command("set", examples=["adapters gate set demo/sentiment stable --require 'f1>=0.8' --dataset sst2"])
 @name_argument()
 @click.argument("alias", metavar="ALIAS", help="the alias that the gate stands before; it need not exist yet")
 @click.option("--require", "texts", multiple=True, metavar="METRIC>=X", help="A bound, or METRIC<=X; may be repeated.")
@@ -54,7 +54,7 @@ def gate_show(out: Output, name: AdapterName) -> None:
     )
 
 
-@gate.command("remove", examples=["adapters gate remove demo/sentiment production"])
+@gate.command("remove", examples=["adapters gate remove demo/sentiment stable"])
 @name_argument()
 @click.argument("alias", metavar="ALIAS", help="the alias that the gate stands before")
 def gate_remove(out: Output, name: AdapterName, alias: str) -> None:

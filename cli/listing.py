@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,10 +14,6 @@ from cli.output import Output, next_step, say, table
 from cli.text import human_size
 from registry.domain.documents import adapter_document, version_document
 from registry.domain.records import Adapter, Page, SearchQuery, Status, Version
-from registry.domain.reference import Reference, Selector
-
-if TYPE_CHECKING:
-    from registry.service import Registry
 
 _RANKS = re.compile(r"([0-9]{1,6})|([0-9]{0,6})\.\.([0-9]{0,6})", re.ASCII)
 _LIMIT = click.IntRange(1, 1000)
@@ -65,27 +61,20 @@ class LeastMetric(click.ParamType[tuple[str, float]]):
 def list_adapters(context: click.Context, /, out: Output, team: str | None, limit: int, cursor: str | None) -> None:
     """List the adapters and their newest versions."""
     with opened() as registry:
-        page = registry.adapters(team=team, cursor=cursor, limit=limit)
-        newest = [_newest(registry, adapter) for adapter in page.items]
-    documents = [adapter_document(*pair) for pair in zip(page.items, newest, strict=True)]
+        page = registry.listing(team=team, cursor=cursor, limit=limit)
+    documents = [adapter_document(adapter, newest) for adapter, newest in page.items]
     out.answer(
         {"adapters": documents, "cursor": page.cursor},
-        lambda: _adapter_table(page.items, newest),
+        lambda: _adapter_table(page.items),
         lambda: _go_on(context, page),
     )
 
 
-def _newest(registry: "Registry", adapter: Adapter) -> Version | None:
-    if adapter.latest is None:
-        return None
-    return registry.peek(Reference(adapter.name, Selector.VERSION, str(adapter.latest)))
-
-
-def _adapter_table(adapters: Sequence[Adapter], newest: Sequence[Version | None]) -> None:
+def _adapter_table(adapters: Sequence[tuple[Adapter, Version | None]]) -> None:
     if not adapters:
         say("no adapters here; `adapters push PATH team/name` publishes one")
         return
-    rows = [_adapter_row(adapter, version) for adapter, version in zip(adapters, newest, strict=True)]
+    rows = [_adapter_row(adapter, newest) for adapter, newest in adapters]
     table(["adapter", "newest", "rank", "base", "evidence", "aliases"], rows, numbers=["rank"])
 
 

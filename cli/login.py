@@ -11,7 +11,7 @@ from cli.command import command
 from cli.output import Output, facts, next_step, say, warn
 from cli.remote.keyring import Keyring
 from cli.remote.origin import origin_of, server_url
-from registry.domain.errors import WrongUsage
+from registry.domain.errors import ServerFailure, WrongUsage
 from registry.settings import Settings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -32,7 +32,7 @@ def login(out: Output, url: str, token_stdin: bool) -> None:
     me = _who_is(url, token)
     keyring = Keyring(Settings.from_environment(os.environ).home)
     keyring.keep(origin_of(url), token)
-    document = {"url": url, "principal": me["principal"], "operator": me["operator"], "token_file": str(keyring.path)}
+    document = {"url": url, "name": str(me["name"]), "operator": bool(me["operator"]), "token_file": str(keyring.path)}
     out.answer(document, lambda: _describe(document))
     if url.startswith("http:") and urlsplit(url).hostname not in _LOOPBACK and not out.as_json:
         warn("this address is not encrypted: whoever listens on the way can read the token")
@@ -48,17 +48,19 @@ def _token(from_stdin: bool) -> str:
 
 def _who_is(url: str, token: str) -> dict[str, Any]:
     from cli.remote.connection import Connection  # lazy: start-up time
-    from registry.domain.from_documents import identity  # lazy: start-up time
 
     connection = Connection(url, token)
     try:
-        return identity(connection.get("/v1/me"))
+        me = connection.get("/v1/me")
+        if not isinstance(me, dict) or not {"name", "operator"} <= me.keys():
+            raise ServerFailure("it answered something that this program can't read", url)
+        return me
     finally:
         connection.close()
 
 
 def _describe(document: dict[str, Any]) -> None:
-    who = document["principal"] + (", who runs it" if document["operator"] else "")
+    who = document["name"] + (", who runs it" if document["operator"] else "")
     facts([("server", document["url"]), ("you are", who), ("kept in", document["token_file"])])
     next_step(f"ADAPTERS_REGISTRY={document['url']} adapters list")
 

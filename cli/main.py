@@ -34,7 +34,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "show": Entry("cli.browse:show", "Show everything that is known of a version."),
         "search": Entry("cli.listing:search", "Find versions by base, rank, target modules, text, metric or status."),
         "inspect": Entry("cli.inspection:inspect", "Show what an adapter is: modules, ranks, scaling, variants."),
-        "diff": Entry("cli.browse:diff", "Show what differs between two versions."),
+        "diff": Entry("cli.diff:diff", "Show what differs between two versions."),
         "lineage": Entry("cli.lineage:lineage", "Show what a version was made of, and what was made of it."),
         "history": Entry("cli.browse:history", "Show an adapter's versions and how its aliases moved."),
         "resolve": Entry("cli.resolve:resolve", "Look up what a serving stack must know before it loads a version."),

@@ -8,19 +8,20 @@ import click
 
 from cli.client import opened
 from cli.command import ADAPTER_NAME, command
-from cli.facts import base_text, layers_alike, shape_text
+from cli.facts import base_text, layers_alike, model_label, shape_text
 from cli.inspection import is_path
 from cli.output import Output, facts, heading, next_step, say, table, warn
 from cli.text import count, human_size
 from registry.domain import expression
-from registry.domain.documents import version_document
+from registry.domain.documents import base_document, version_document
 from registry.domain.errors import WrongUsage
 from registry.domain.recipe import DTYPES
+from registry.domain.records import BaseModel
 from registry.domain.reference import AdapterName, Reference
 
 if TYPE_CHECKING:
     from composition.base_jobs import Extracted
-    from composition.base_merge import Merged
+    from composition.merge_plan import Merged
     from composition.verify_merge import Check, Verdict
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -38,34 +39,43 @@ def _one_thread() -> None:
     "merge",
     "adapters merge demo/sentiment --base ./minilm --out ./merged",
     "adapters merge 'demo/sentiment - demo/wordnet' --base ./minilm --out ./less",
+    "adapters merge demo/wordnet --base ./minilm --out ./wn --register demo/wn",
 )
 @click.argument("text", metavar="EXPR", help="as '0.7*team/a@production + 0.3*team/b', or one reference")
 @click.option("--base", type=_FOLDER, required=True, help="The folder with the base's safetensors files.")
 @click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="The folder to write.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Shards to write at once; one a processor by default.")
-def merge(out: Output, text: str, base: Path, target: Path, workers: int | None) -> None:
+@click.option("--register", metavar="NAME", help="Register the merged model as a base model under this name.")
+def merge(out: Output, text: str, base: Path, target: Path, workers: int | None, register: str | None) -> None:
     """Merge adapters into a base model's weights.
 
     The base must be exactly the one that the adapters were made for: it is hashed first. Each changed weight is summed
     in float32 and rounded once; everything else is copied byte for byte, in the same files. A run that was killed
-    continues when it is started again. merge.json in the result tells what was merged, with every file's digest.
+    continues when it is started again. merge.json in the result tells what was merged, with every file's digest. With
+    --register the registry knows the result as a base model, for adapters that are made for it.
     """
     recipe = expression.parse(text)
     with opened() as registry, out.progress() as progress:
-        from composition.base_jobs import merge as merge_into  # lazy: start-up time
+        from composition import merge_job  # lazy: start-up time
 
         _one_thread()
-        merged = merge_into(registry, recipe, base=base, out=target, device="cpu", workers=workers, progress=progress)
-    out.answer(_merge_document(merged), lambda: _describe_merge(merged), lambda: _warn_unchanged(merged))
+        if register is not None:
+            merge_job.check_free(registry, register)
+        merged = merge_job.merge(
+            registry, recipe, base=base, out=target, device="cpu", workers=workers, progress=progress
+        )
+        added = merge_job.register_merged(registry, register, merged.folder, progress) if register else None
+    out.answer(_merge_document(merged, added), lambda: _describe_merge(merged, added), lambda: _warn_unchanged(merged))
 
 
-def _merge_document(merged: "Merged") -> dict[str, Any]:
-    from composition.base_merge import read_manifest  # lazy: start-up time
+def _merge_document(merged: "Merged", added: BaseModel | None) -> dict[str, Any]:
+    from composition.merge_folder import read_manifest  # lazy: start-up time
 
-    return {"folder": str(merged.folder), "resumed": merged.resumed, **read_manifest(merged.folder)}
+    document = {"folder": str(merged.folder), "resumed": merged.resumed, **read_manifest(merged.folder)}
+    return {**document, "registered": base_document(added)} if added else document
 
 
-def _describe_merge(merged: "Merged") -> None:
+def _describe_merge(merged: "Merged", added: BaseModel | None) -> None:
     size = sum(shard.size for shard in merged.shards)
     resumed = f", {merged.resumed} of them finished before" if merged.resumed else ""
     rows = [
@@ -73,6 +83,7 @@ def _describe_merge(merged: "Merged") -> None:
         ("shards", f"{count(len(merged.shards), 'file')}, {human_size(size)}{resumed}"),
         ("copied", " ".join(merged.copied)),
         ("left out", " ".join(merged.left_out)),
+        ("registered", f"{model_label(added)}, sha256:{added.fingerprint}" if added else ""),
     ]
     facts([(label, value) for label, value in rows if value])
     next_step(f"adapters verify-merge {merged.folder} --base DIR --adapter REF")

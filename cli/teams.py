@@ -1,7 +1,6 @@
 """team create, list, members, role and visibility."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -24,12 +23,11 @@ def team() -> None:
     """
 
 
-def _team_argument() -> Any:
-    return click.argument("name", metavar="TEAM", help="the team")
+_team_argument = click.argument("name", metavar="TEAM", help="the team")
 
 
 @team.command("create", examples=["adapters team create research"])
-@_team_argument()
+@_team_argument
 @click.option("--public", is_flag=True, help="Whoever has a token may read it.")
 def create(out: Output, name: str, public: bool) -> None:
     """Make a team. Whoever makes it owns it.
@@ -65,7 +63,7 @@ def _teams(found: Sequence[Namespace]) -> None:
 
 
 @team.command("members", examples=["adapters team members demo"])
-@_team_argument()
+@_team_argument
 def members(out: Output, name: str) -> None:
     """List a team's members and their roles."""
     with opened() as registry:
@@ -81,7 +79,7 @@ def _members(name: str, found: Sequence[Member]) -> None:
 
 
 @team.command("role", examples=["adapters team role demo local maintainer"])
-@_team_argument()
+@_team_argument
 @click.argument("who", metavar="WHO", help="somebody who has had a token")
 @click.argument(
     "role",
@@ -101,7 +99,7 @@ def role(out: Output, name: str, who: str, role: str) -> None:
 
 
 @team.command("visibility", examples=["adapters team visibility demo public"])
-@_team_argument()
+@_team_argument
 @click.argument("visibility", metavar="VISIBILITY", type=click.Choice(["public", "private"]), help="public or private")
 def visibility(out: Output, name: str, visibility: str) -> None:
     """Let whoever has a token read a team, or its members only."""

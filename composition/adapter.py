@@ -5,21 +5,29 @@ combine would give an adapter that looks right and isn't. This room knows no fil
 """
 
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from composition.dora import Decomposed
+from composition.layers import check_convertible
 from composition.low_rank import LowRank
 from composition.terms import LINEAR, Form
 from registry.domain.errors import UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
+from registry.formats import ia3, peft
 
-_BASE_WAS_CHANGED = (
-    "its base weights were changed when training began, so its factors are no delta of the published base"
+_NO_DELTA = "its base weights were changed when training began, so its factors are no delta of the published base"
+BASE_WAS_CHANGED = (
+    f"{_NO_DELTA}; with the adapter as it was before training, write given_init(team/name, team/its-init)"
 )
+MOVED = frozenset({"pissa", "olora", "corda", "lora_ga"})
 _NOT_COMBINED = "it changes the forward pass beyond B·A, and combining that part is not implemented"
+
+_CHOOSE = (
+    "choose what becomes of them (blend: --modules-to-save average, from=team/name, or difference with --base DIR)"
+)
 
 # Variants whose effect is already in each module's rank and scaling.
 _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out"})
@@ -27,19 +35,21 @@ _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out"
 _COMBINED = frozenset({"linear", "embedding", "conv", "parameter"})
 _SHOWN = frozenset({"embedding", "conv", "target_parameters", "lora_bias"})
 _OF_BASE = frozenset({"dora", "modules_to_save"})  # can be told with the base's weights
+_REPLACED = frozenset({"modules_to_save", "bias"})  # can be combined by a rule that somebody chose
 _ROLES = frozenset({"A", "B", "bias_B", "magnitude"})
 
 _REASONS: Mapping[str, str] = {
     "dora": "its delta is a function of the base's weights; give their folder (blend: --base DIR)",
-    "bias": "it has trained biases, which are not combined yet",
-    "modules_to_save": "it replaces whole modules, and several replacements have no sum; embeddings that were "
-    "only saved along are recognised by the base's weights (blend: --base DIR)",
+    "bias": f"it replaces the base's biases; {_CHOOSE}",
+    "modules_to_save": f"it replaces whole modules; {_CHOOSE}. Embeddings that were only saved along are recognised by "
+    "the base's weights (--base DIR)",
     "grouped_conv": "its B factor sees only its group of the ranks, where a sum needs one matrix",
     "alora": "it is active from its invocation tokens on only",
     "qalora": "its A factors act on pooled inputs",
     "trainable_tokens": "it replaces single embedding rows",
     "layer_replication": "its layers are not those of the base",
-    **dict.fromkeys(("pissa", "olora", "corda", "loftq", "lora_ga"), _BASE_WAS_CHANGED),
+    "loftq": f"{_NO_DELTA}, and by rounding them, which no adapter holds",
+    **dict.fromkeys(MOVED, BASE_WAS_CHANGED),
 }
 _KINDS: Mapping[str, str] = {"saved": "modules_to_save", "tokens": "trainable_tokens"}
 
@@ -75,29 +85,75 @@ class LoadedModule:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Replacement:
+    """A tensor that stands in the place of the base's: of a module that was saved whole, or a trained bias.
+
+    `values` is float32; `base` reads the base's, where that is there, as rows in float64 (see `BaseWeights.rows`).
+    """
+
+    module: str
+    parameter: str
+    values: Tensor
+    is_bias: bool
+    base_tensor: str | None = None
+    base: Callable[[], Iterator[Tensor]] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scale:
+    """A vector of IA3, (n,): what a layer's outputs are multiplied by, or its inputs (`inward`)."""
+
+    name: str
+    base_tensor: str | None
+    values: Tensor
+    inward: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LoadedAdapter:
     """An adapter ready to be composed. `subject` is what errors call it: team/name@v3."""
 
     subject: str
     summary: AdapterSummary
     modules: tuple[LoadedModule, ...]
+    replacements: tuple[Replacement, ...] = ()
+    scales: tuple[Scale, ...] = ()
     by_key: Mapping[str, LoadedModule] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_key", _by_key(self.modules))
 
     @property
+    def named(self) -> tuple[LoadedModule | Scale, ...]:
+        """Everything that changes a layer of the base by its name."""
+        return (*self.modules, *self.scales)
+
+    @property
     def fan_in_fan_out(self) -> bool:
         return "fan_in_fan_out" in self.summary.variants
 
 
-def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False) -> None:
+def check_composable(
+    subject: str, spec: AdapterSpec, *, with_base: bool = False, replacing: bool = False, given_init: bool = False
+) -> None:
     """`with_base`: the base's weights are there, for DoRA, and to see whether a module saved whole is the base's own.
 
+    `replacing`: somebody chose what becomes of modules and biases that are replaced. `given_init`: the adapter stands
+    beside the one that it began as.
+
     Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
+    if spec.summary.format != peft.NAME:
+        check_convertible(subject, spec)
+        return
+    if spec.summary.peft_type == ia3.PEFT_TYPE:
+        return  # its reader knows no variants that can't be composed
     if spec.summary.peft_type != "LORA":
-        raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA is composed so far")
-    known = _FOLDED | _SHOWN | (_OF_BASE if with_base else frozenset())
+        raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA and IA3 are composed")
+    known = _FOLDED | _SHOWN
+    for is_given, variants in ((with_base, _OF_BASE), (replacing, _REPLACED), (given_init, MOVED)):
+        known |= variants if is_given else frozenset()
+    if "dora" in spec.summary.variants and MOVED & set(spec.summary.variants):
+        raise UnsupportedAdapter(subject, "dora", f"{_NO_DELTA}, and its magnitudes are none of those weights")
     for variant in spec.summary.variants:
         _check_variant(subject, variant, known)
     for module in spec.modules:
@@ -105,7 +161,11 @@ def check_composable(subject: str, spec: AdapterSpec, *, with_base: bool = False
 
 
 def _check_module(subject: str, module: ModuleSpec, known: Set[str]) -> None:
-    if module.kind == "saved" and "modules_to_save" in known:
+    if module.kind == "saved" and module.name.rpartition(".")[2] in ("modules_to_save", "original_module"):
+        raise UnsupportedAdapter(
+            subject, "modules_to_save with bias", "PEFT stores its biases twice, and once not its own"
+        )
+    if (module.kind == "saved" and "modules_to_save" in known) or (module.kind == "bias" and "bias" in known):
         return
     if module.kind not in _COMBINED:
         kind = _KINDS.get(module.kind, module.kind)

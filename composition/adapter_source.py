@@ -28,7 +28,7 @@ def read_adapter(source: Path) -> Adapter:
 
     Raises InvalidFile, InvalidAdapter, RankMismatch, or UnsupportedAdapter for a kind that has no pairs of factors.
     """
-    components = _components(source)
+    components = component_folders(source)
     if not components:
         return _read(source)
     parts = {path.name: _read(path) for path in components}
@@ -42,7 +42,8 @@ def read_adapter(source: Path) -> Adapter:
     return Adapter(deduplicate(layers), peft.NAME, base_name, {}, tuple(sorted(left_out)))
 
 
-def _components(source: Path) -> list[Path]:
+def component_folders(source: Path) -> list[Path]:
+    """PEFT's folders in a folder that is none itself, one a component."""
     if not source.is_dir() or (source / peft.CONFIG).exists():
         return []
     return [source / name for name in diffusers.COMPONENTS if (source / name / peft.CONFIG).is_file()]

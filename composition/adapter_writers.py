@@ -20,7 +20,7 @@ from torch import Tensor, uint8
 from composition import flux
 from composition.adapter_source import Adapter
 from composition.files import exact_pattern
-from composition.layers import DTYPES, Layer, deduplicate, with_scaling
+from composition.layers import DTYPES, Layer, deduplicate, with_scaling, with_text_model
 from registry.domain.errors import UnsupportedAdapter
 from registry.formats import diffusers, peft
 from registry.formats.kohya_names import Family, flat_name
@@ -45,24 +45,18 @@ _TRAINERS = ("ss_", "modelspec.")
 
 def _with_components(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """Every layer with its component in front. Raises UnsupportedAdapter for one that is of no known component."""
-    return tuple(replace(layer, name=_with_component(layer.name)) for layer in layers)
+    return tuple(with_text_model(replace(layer, name=_with_component(layer.name))) for layer in layers)
 
 
 def _with_component(name: str) -> str:
     root = name.partition(".")[0]
     if root in diffusers.COMPONENTS:
-        # transformers 5 has no `text_model` in its CLIP any more; files, kohya's keys and their readers still do.
-        return name.replace(".encoder.layers.", ".text_model.encoder.layers.", 1) if _is_bare_clip(name) else name
+        return name
     if root not in _ROOTS:
         raise UnsupportedAdapter(
             name, "this layer", "it is of no known U-Net, transformer or text encoder of an image model"
         )
     return f"{_ROOTS[root]}.{name}"
-
-
-def _is_bare_clip(name: str) -> bool:
-    component, _, path = name.partition(".")
-    return component.startswith("text_encoder") and path.startswith("encoder.layers.")
 
 
 def write_peft(adapter: Adapter, folder: Path) -> Sequence[Layer]:

@@ -11,8 +11,13 @@ from torch import Tensor
 from composition.adapter import LoadedAdapter, LoadedModule
 from composition.methods import METHODS
 from composition.terms import Form, stacks
+from composition.tree import weights_of
 from registry.domain.errors import UnsupportedAdapter
 from registry.domain.recipe import Leaf, Node
+from registry.formats import diffusers, peft
+
+_FILE = "and the result, in diffusers' format, holds linear layers and convolutions only"
+_CONVERT = "register the base and push both for it, or convert one (`adapters convert`)"
 
 
 def agreed_forms(adapters: Iterable[LoadedAdapter], names: Mapping[str, str]) -> dict[str, Form]:
@@ -37,6 +42,28 @@ def agreed_forms(adapters: Iterable[LoadedAdapter], names: Mapping[str, str]) ->
     return forms
 
 
+def agreed_layout(adapters: Iterable[LoadedAdapter], forms: Mapping[str, Form]) -> str:
+    """The format of a result with modules {name: form}: PEFT's, unless an input is in one that says components.
+
+    Raises UnsupportedAdapter for what a file of diffusers can't hold.
+    """
+    adapters = sorted(adapters, key=lambda adapter: adapter.subject)
+    single = next((adapter for adapter in adapters if adapter.summary.format != peft.NAME), None)
+    if single is None:
+        return peft.NAME
+    for name, form in forms.items():
+        if form.kind not in ("linear", "conv"):
+            raise UnsupportedAdapter(f"the module {name}", str(form), f"{single.subject} is no PEFT adapter, {_FILE}")
+        if name.partition(".")[0] not in diffusers.COMPONENTS:
+            reason = f"{single.subject} says its modules' components, and this one's isn't known; {_CONVERT}"
+            raise UnsupportedAdapter("the inputs", f"the module {name}", reason)
+    for adapter in adapters:
+        kind = "lora_bias" if any(module.bias is not None for module in adapter.modules) else ""
+        if kind := kind or ("modules_to_save" if adapter.replacements else ""):
+            raise UnsupportedAdapter(adapter.subject, kind, f"{single.subject} is no PEFT adapter, {_FILE}")
+    return diffusers.NAME
+
+
 def bias_of(root: Node, modules: Mapping[str, LoadedModule]) -> Tensor | None:
     """What a recipe makes of the biases of one module, of inputs {content digest: module}: (out,), float64, or None.
 
@@ -52,8 +79,7 @@ def bias_of(root: Node, modules: Mapping[str, LoadedModule]) -> Tensor | None:
             f"{root.method} is defined on weights, and not on the biases of lora_B; sums and truncations combine both"
         )
         raise UnsupportedAdapter("an input", "lora_bias", reason)
-    weights = root.weights if root.method == "linear" else (1.0,) * len(found)
-    terms = [weight * bias for weight, bias in zip(weights, found, strict=True) if bias is not None]
+    terms = [weight * bias for weight, bias in zip(weights_of(root), found, strict=True) if bias is not None]
     return torch.stack(terms).sum(0) if terms else None
 
 

@@ -5,116 +5,26 @@ of threads, as for `jobs`.
 """
 
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from composition.base_merge import (
-    REVISION,
-    Merged,
-    Plan,
-    Progress,
-    check_format,
-    check_output,
-    merge_shards,
-)
 from composition.card import CARD_NAME, COMPOSITION_NAME
-from composition.engine import Composition, choose_device, compose, silent
+from composition.engine import silent
 from composition.extract import Extraction, Target, extract
 from composition.files import save_composition
-from composition.jobs import Inputs, check_same_base
-from composition.placement import Place, additions, linear_spec, place_modules
-from composition.shards import headers_index, label, shards_of
+from composition.library import Library
+from composition.merge_plan import Progress, check_format
 from composition.verify_merge import Verdict, verify_merge
 from registry.domain.bases import BaseIndex
-from registry.domain.errors import UnsupportedAdapter, WrongBase
-from registry.domain.expression import format
-from registry.domain.recipe import Recipe
 from registry.domain.records import Version
 from registry.domain.reference import AdapterName, Reference
-from registry.formats.base_files import StoredBase, read_base
+from registry.formats.base_files import read_base
 from registry.formats.base_model import index_base
-from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Submission
-
-
-def merge(
-    registry: Registry,
-    recipe: Recipe,
-    *,
-    base: Path,
-    out: Path,
-    device: str = "auto",
-    workers: int | None = None,
-    progress: Progress = silent,
-) -> Merged:
-    """Merge what a recipe composes into a folder of safetensors; `out` appears whole or not at all.
-
-    Every input must be of exactly these weights: the base is hashed first. The composition is not stored in between:
-    its factors are float32 and the sum is rounded once, to the base's dtype. `workers` is how many shards are written
-    at once. A run that was killed is continued by the next one with the same arguments.
-    Raises what looking up, loading and composing raise, WrongBase, BaseMismatch, OutputTaken, NotEnoughSpace.
-    """
-    choose_device(device)
-    out = out if out.name not in ("", "..") else out.resolve()
-    check_output(out)
-    inputs = Inputs(registry)
-    pinned = recipe.with_dtype("float32").pin(inputs.resolve)
-    versions = [inputs.version(parent) for parent in pinned.inputs]
-    check_same_base(versions)
-    stored = read_base(base)
-    check_format(stored.format, base)
-    fingerprint = check_base(versions, base, progress)
-    composition = compose(pinned, inputs.load(versions, progress), device=device, progress=progress)
-    places = place_composition(composition, stored, name=str(base))
-    origin = {
-        "expression": format(pinned),
-        "recipe_digest": pinned.digest,
-        "recipe": pinned.document(),
-        "base": {"fingerprint": fingerprint, "name": composition.base_name},
-        "arithmetic": {"revision": REVISION, "accumulated_in": "float32", "roundings": 1},
-        "modules": {module: label(places[module][0].tensor) for module in sorted(places)},
-    }
-    deltas = {module.name: module.delta for module in composition.modules}
-    return merge_shards(
-        Plan(base, out, shards_of(stored, base), origin),
-        additions(places, deltas),
-        norms={module.name: module.norm for module in composition.report.modules},
-        workers=workers or max(1, len(os.sched_getaffinity(0))),
-        progress=progress,
-    )
-
-
-def place_composition(composition: Composition, stored: StoredBase, *, name: str) -> dict[str, list[Place]]:
-    """Where a composed adapter's modules lie in a base's files.
-
-    Raises UnsupportedAdapter for what is more than a linear layer's delta, and what `place_modules` raises.
-    """
-    for module in composition.modules:
-        if module.form.kind != "linear" or module.bias is not None:
-            kind = module.form.kind if module.bias is None else "lora_bias"
-            raise UnsupportedAdapter(
-                f"the module {module.name}", kind, "only linear layers' deltas are merged into a base"
-            )
-    modules = [
-        linear_spec(module.name, module.delta.shape, transposed=composition.fan_in_fan_out)
-        for module in composition.modules
-    ]
-    return place_modules(modules, stored, headers_index(stored), name=name)
-
-
-def check_base(versions: Iterable[Version], base: Path, progress: Progress) -> str:
-    """Hash a base and compare it with what versions were made for; returns its fingerprint. Raises WrongBase."""
-    index = index_base(base, progress=lambda done, total: progress("hashing", done, total))
-    for version in versions:
-        if version.base.fingerprint != index.fingerprint:
-            expected = f"sha256:{version.base.fingerprint}" if version.base.fingerprint else "a base that is only named"
-            raise WrongBase(str(base), version.reference, index.fingerprint, expected)
-    return index.fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +37,7 @@ class Extracted:
 
 
 def extract_adapter(
-    registry: Registry,
+    registry: Library,
     into: AdapterName,
     *,
     base: Path,
@@ -193,7 +103,7 @@ def _describe(folder: Path, extraction: Extraction, *, base: str, tuned: str, na
 
 
 def verify(
-    registry: Callable[[], AbstractContextManager[Registry]],
+    registry: Callable[[], AbstractContextManager[Library]],
     merged: Path,
     *,
     base: Path,
@@ -207,7 +117,7 @@ def verify(
 
 @contextmanager
 def fetched(
-    registry: Callable[[], AbstractContextManager[Registry]], adapter: Path | Reference, progress: Progress
+    registry: Callable[[], AbstractContextManager[Library]], adapter: Path | Reference, progress: Progress
 ) -> Iterator[Path]:
     """A folder with the adapter, verified and temporary if it comes from the registry. A folder needs no registry."""
     if isinstance(adapter, Path):

@@ -4,7 +4,7 @@ A folder of safetensors, or one such file. GGUF is refused: its matrices may be 
 rows of some of them. This room reads files and knows no adapters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from registry.domain.errors import InvalidFile, UnsupportedAdapter
 from registry.formats.base_files import StoredTensor, read_base
 
-_BLOCK = 256  # rows that are compared at once
+ROWS = 256  # that are read at once
 _DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -44,17 +44,22 @@ class BaseWeights:
             stream.seek(tensor.start)
             return _numbers(stream, tensor, tensor.size).reshape(shape)
 
-    def holds(self, label: str, values: Tensor) -> bool:
-        """Whether a tensor has exactly these values, whatever the dtypes. Raises what `read` does."""
-        tensor = self._find(label, tuple(values.shape))
+    def rows(self, label: str, shape: tuple[int, ...]) -> Iterator[Tensor]:
+        """A tensor in float64, up to `ROWS` rows at a time. Raises what `read` does."""
+        tensor = self._find(label, shape)
         with tensor.file.open("rb") as stream:
             stream.seek(tensor.start)
-            blocks = torch.split(values, _BLOCK)
-            sizes = (len(block) * (tensor.size // len(values)) for block in blocks)
-            return all(
-                torch.equal(_numbers(stream, tensor, size), block.double().flatten())
-                for size, block in zip(sizes, blocks, strict=True)
-            )
+            for start in range(0, shape[0], ROWS):
+                count = min(ROWS, shape[0] - start)
+                yield _numbers(stream, tensor, count * (tensor.size // shape[0])).reshape(count, *shape[1:])
+
+    def holds(self, label: str, values: Tensor) -> bool:
+        """Whether a tensor has exactly these values, whatever the dtypes. Raises what `read` does."""
+        shape = tuple(values.shape)
+        blocks = torch.split(values, ROWS)
+        return all(
+            torch.equal(rows, block.double()) for rows, block in zip(self.rows(label, shape), blocks, strict=True)
+        )
 
     def _find(self, label: str, shape: tuple[int, ...]) -> StoredTensor:
         tensor = self._tensors.get(label)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from composition.engine import Composition
-from composition.report import Report
+from composition.report import SHARES, Report, conflict_share, rank_needed
 from registry.domain.expression import format
 from registry.domain.recipe import Recipe
 from registry.domain.reference import AdapterName
@@ -35,7 +35,7 @@ def _card(composition: Composition, *, name: AdapterName, asked: Recipe, pinned:
     lines = ["---"]
     if composition.base_name:
         lines.append(f"base_model: {json.dumps(composition.base_name)}")  # a JSON text is a YAML text
-    lines += ["library_name: peft", "tags: [lora, merge]", "---", "", f"# {name}", ""]
+    lines += [f"library_name: {composition.layout}", "tags: [lora, merge]", "---", "", f"# {name}", ""]
     lines += [
         "Composed of other adapters:",
         "",
@@ -46,10 +46,18 @@ def _card(composition: Composition, *, name: AdapterName, asked: Recipe, pinned:
         f"    {format(pinned)}",
         "",
     ]
+    lines += _replaced(composition, pinned)
     lines += ["| input | version | content |", "|---|---|---|"]
     lines += [f"| {parent.adapter} | v{parent.version} | sha256:{parent.digest[:12]} |" for parent in pinned.inputs]
     lines += ["", *_figures(composition.report), "", f"Recipe sha256:{pinned.digest}; see {COMPOSITION_NAME}.", ""]
     return "\n".join(lines)
+
+
+def _replaced(composition: Composition, pinned: Recipe) -> list[str]:
+    if not composition.replaced:
+        return []
+    names = ", ".join(f"{item.module}.{item.parameter}" for item in composition.replaced)
+    return [f"Replaced whole, by the rule {pinned.replacements}: {names}.", ""]
 
 
 def _figures(report: Report) -> list[str]:
@@ -60,6 +68,11 @@ def _figures(report: Report) -> list[str]:
         )
     if report.error > 0:
         lines.append(f"Truncated from rank {report.rank_in}: {report.energy_kept:.4%} of the energy is kept.")
+    ranks = [rank_needed(report.modules, share) for share in SHARES.values()]
+    if None not in ranks:
+        lines.append(f"90% of the energy lies within rank {ranks[0]}, 99% within rank {ranks[1]}.")
+    if (differing := conflict_share(report.modules)) is not None:
+        lines.append(f"The parents' signs differ in {differing:.1%} of the entries.")
     if report.rounding > 0:
         lines.append(
             f"Storing it in {report.dtype} changed the deltas by {report.rounding / report.norm:.2e} of their norm."

@@ -173,7 +173,7 @@ def _mistakes(module: ModuleSpec) -> list[tuple[str, str, float]]:
     ]
     if "rslora" in module.variants:
         found.append(("rslora_ignored", f"scaled by alpha/r instead of alpha/sqrt(r), r {rank}", rank**-0.5))
-    else:
+    elif rank:  # a LoKr of two whole matrices has none
         found.append(("rslora_assumed", f"scaled by alpha/sqrt(r) instead of alpha/r, r {rank}", rank**0.5))
     signed = [("sign_flipped", "the delta was subtracted", -1.0)]
     signed += [(f"{name}_and_sign_flipped", f"{text}, and it was subtracted", -factor) for name, text, factor in found]

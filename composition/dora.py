@@ -10,11 +10,11 @@ Source: Liu et al. 2024, arXiv 2402.09353, equation 5; peft 0.21.2, tuners/lora/
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from composition.base_weights import BaseWeights
 from composition.low_rank import LowRank, is_finite
+from composition.whole import whole
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.spec import ModuleSpec
 
@@ -33,9 +33,7 @@ class Decomposed:
         delta = (self.magnitude.double() / moved.norm(dim=1)).unsqueeze(1) * moved - weight
         if not is_finite(delta):
             raise InvalidAdapter("DoRA", "a row of the base's weight and its direction cancel")
-        exact = delta.float()
-        out, inside = exact.shape
-        return LowRank(exact, torch.eye(out)) if out <= inside else LowRank(torch.eye(inside), exact)
+        return whole(delta.float())
 
 
 def decomposed(module: ModuleSpec, magnitude: Tensor, base: BaseWeights, subject: str) -> Decomposed:

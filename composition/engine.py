@@ -1,30 +1,30 @@
 """The engine: a pinned recipe and its loaded inputs in, one adapter and a report out.
 
-Module by module, on the CPU or a GPU by the same code. Sums stay concatenations of ranks, a truncation is computed
-through the small core, every other method gives one low-rank delta, and what is stored is rounded once. The same
-recipe and inputs give the same bits on the same kind of device; set one intra-op thread per worker (see `low_rank`).
-It reads and writes no files.
+Module by module, on the CPU or a GPU by the same code; `schedule` says how many at once. Sums stay concatenations of
+ranks, a truncation is computed through the small core, every other method gives one low-rank delta, and what is stored
+is rounded once. The same recipe and inputs give the same bits on the same kind of device. It reads and writes no files.
 """
 
-import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from composition.adapter import LoadedAdapter
-from composition.agreement import agreed_forms, bias_of, check_biases, check_truncated
-from composition.low_rank import LowRank, Truncation, balanced, concatenate, difference, is_finite
-from composition.methods import METHODS
-from composition.methods.method import Input
-from composition.methods.truncate import truncated
-from composition.report import ModuleReport, Report, together
-from composition.spelling import spellings
-from composition.terms import LINEAR, Form, padded
-from registry.domain.digest import json_digest
-from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
-from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves, node_document
+from composition.adapter import LoadedAdapter, Scale
+from composition.agreement import agreed_forms, agreed_layout, check_biases, check_truncated
+from composition.batches import Task
+from composition.beginnings import check_beginnings
+from composition.ia3 import compose_scales
+from composition.module import ComposedModule, Made, Module
+from composition.parents import Parents
+from composition.replaced import ComposedTensor, compose_replacements
+from composition.report import Report
+from composition.schedule import Groups, choose_device, workers_of_machine
+from composition.spelling import speller, spellings
+from composition.terms import adapted_kinds, padded
+from registry.domain.errors import InvalidRecipe, UnsupportedAdapter
+from registry.domain.recipe import Recipe, canonical, leaves
+from registry.formats import peft
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
 
@@ -36,21 +36,11 @@ _DTYPES: Mapping[str, torch.dtype] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ComposedModule:
-    """A module of the result, or an expert of one; what it has is of the recipe's dtype and scaling 1, on the CPU.
-
-    An expert may have rank 0, since a stack holds all of them.
-    """
-
-    name: str
-    delta: LowRank
-    form: Form = LINEAR
-    bias: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Composition:
-    """A composed adapter, modules sorted by name, with what its configuration inherits from the inputs."""
+    """A composed adapter, modules sorted by name, with what its configuration inherits from the inputs.
+
+    `layout` is the format to write it in: PEFT's, or diffusers' as soon as an input says its modules' components.
+    """
 
     modules: tuple[ComposedModule, ...]
     report: Report
@@ -58,6 +48,9 @@ class Composition:
     base_revision: str | None
     task_type: str | None
     fan_in_fan_out: bool
+    layout: str = peft.NAME
+    replaced: tuple[ComposedTensor, ...] = ()
+    scales: tuple[Scale, ...] = ()
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -69,10 +62,16 @@ def compose(
     inputs: Mapping[str, LoadedAdapter],
     *,
     device: str = "auto",
+    every_entry: bool = False,
+    workers: int | None = None,
+    groups: Groups | None = None,
     progress: Progress = silent,
 ) -> Composition:
     """Compute a pinned recipe over inputs {content digest: adapter}.
 
+    `every_entry`: the report counts conflicts of sign without sampling large modules.
+    `workers` is the number of threads on a CPU, by default one for each core. `groups` bounds how many modules a GPU
+    computes at once, and makes a CPU go the same way. None of them changes a bit of the result.
     Raises InvalidRecipe if it is not pinned, UnsupportedAdapter for inputs that don't go together and for a result that
     is zero, InvalidAdapter for numbers that don't fit the dtype.
     """
@@ -81,27 +80,48 @@ def compose(
     target = choose_device(device)
     root = canonical(recipe.root)
     used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
-    fan_in_fan_out = _agreed_layout(used.values())
+    fan_in_fan_out = _agreed_fan_in(used.values())
     check_truncated(root, used)
+    check_beginnings(root, used)
     names = spellings(used.values())
     forms = agreed_forms(used.values(), names)
-    modules: list[ComposedModule] = []
-    reports: list[ModuleReport] = []
-    for done, (key, name) in enumerate(names.items()):
-        progress("composing", done, len(names))
-        module, report = _Module(key, name, used, target).compose(root, forms[key], _DTYPES[recipe.dtype])
-        reports.append(report)
-        modules.append(module)
-    progress("composing", len(names), len(names))
-    modules = _stored(modules)
+    parents = Parents.of(root, every_entry=every_entry)
+    layout = agreed_layout(used.values(), {name: forms[key] for key, name in names.items()})
+    scales = compose_scales(root, used, spell=speller(used.values()), dtype=_DTYPES[recipe.dtype])
+    replaced = compose_replacements(
+        root,
+        recipe.replacements,
+        used,
+        spell=speller(used.values()),
+        adapted=adapted_kinds({name: forms[key] for key, name in names.items()}),
+        dtype=_DTYPES[recipe.dtype],
+    )
+    work = [Module(key, name, used, parents, target) for key, name in names.items()]
+    if groups is None and target.type == "cuda":
+        groups = Groups()
+    if any(module.is_dense for module in work):
+        workers = 1  # each takes several times the memory of a matrix of the base
+    task: Task[Made] = Task(root, forms, _DTYPES[recipe.dtype])
+    made: list[Made] = []
+    progress("composing", 0, len(names))
+    for part in task.run(work, groups, workers or workers_of_machine()):
+        made.append(part)
+        progress("composing", len(made), len(names))
+    made.sort(key=lambda part: part[0].name)
+    modules, reports = [module for module, _ in made], [report for _, report in made]
+    modules = modules if scales else _stored(modules)
+    reports += [report for _, report in scales]
     summaries = [used[digest].summary for digest in sorted(used)]
     return Composition(
         modules=tuple(modules),
-        report=Report(recipe.dtype, str(target), tuple(reports)),
+        report=Report(recipe.dtype, str(target), tuple(reports), tuple(parents.weights.items())),
         base_name=next((summary.base_name for summary in summaries if summary.base_name), None),
         base_revision=_common({summary.base_revision for summary in summaries}),
         task_type=_common({summary.task_type for summary in summaries}),
         fan_in_fan_out=fan_in_fan_out,
+        layout=layout,
+        replaced=replaced,
+        scales=tuple(scale for scale, _ in scales),
     )
 
 
@@ -125,173 +145,11 @@ def _with_bias(module: ComposedModule) -> ComposedModule:
     return replace(module, delta=delta, bias=bias)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that a setting means; `auto` is the GPU if there is one. Raises InvalidSetting."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InvalidSetting("device", name, "write auto, cpu, cuda or cuda:1") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InvalidSetting("device", name, "write auto, cpu, cuda or cuda:1")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InvalidSetting("device", name, f"this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Module:
-    """One module of the result, evaluated over the inputs that have it. None stands for no delta at all.
-
-    `results` keeps what methods gave, by their nodes' digests: a truncation around them asks twice.
-    """
-
-    key: str
-    name: str
-    inputs: Mapping[str, LoadedAdapter]
-    device: torch.device
-    results: dict[str, Truncation] = field(default_factory=dict)
-
-    def compose(self, root: Node, form: Form, dtype: torch.dtype) -> tuple[ComposedModule, ModuleReport]:
-        exact = self._evaluate(root, truncating=False)
-        if exact is None:
-            raise AssertionError(f"no input of the canonical recipe has the module {self.name}")
-        delta, norm, error = self._truncated(root, exact)
-        rounded, rounding = self._rounded(delta.folded(), dtype)
-        merged, lost = self._fitted(root)
-        report = ModuleReport(self.name, exact.rank, rounded.rank, norm, error, rounding, merged, lost)
-        return ComposedModule(self.name, rounded.to(torch.device("cpu")), form, self._bias(root, dtype)), report
-
-    def _bias(self, root: Node, dtype: torch.dtype) -> Tensor | None:
-        """The module's bias as it is stored, or None for one that is zero."""
-        modules = {
-            digest: adapter.by_key[self.key] for digest, adapter in self.inputs.items() if self.key in adapter.by_key
-        }
-        bias = bias_of(root, modules)
-        if bias is None or not bias.any():
-            return None
-        if not is_finite(bias.to(dtype)):
-            raise InvalidAdapter(f"module {self.name}", f"its bias overflows {dtype}; choose smaller weights")
-        return bias.to(dtype)
-
-    def _truncated(self, root: Node, exact: LowRank) -> tuple[LowRank, float, float]:
-        """The result, the norm before any truncation, and the norm of what truncations took away."""
-        if not _truncates(root):
-            return exact, exact.norm(), 0.0
-        if isinstance(root, Call) and root.method == "truncate" and not _truncates(root.children[0]):
-            result = truncated(exact, root.params)
-            return result.delta, result.norm, result.error
-        delta = self._evaluate(root, truncating=True)
-        assert delta is not None
-        return delta, exact.norm(), (exact - delta).norm()
-
-    def _fitted(self, root: Node) -> tuple[float, float]:
-        """Norms of what the outermost methods made, and of what bringing that to a rank took away, together."""
-        found = [(weight, self.results[key]) for weight, key in _outermost(root) if key in self.results]
-        lossy = [(weight, result) for weight, result in found if result.error]
-        return (
-            together(weight * result.norm for weight, result in lossy),
-            together(weight * result.error for weight, result in lossy),
-        )
-
-    def _evaluate(self, node: Node, *, truncating: bool) -> LowRank | None:
-        if isinstance(node, Leaf):
-            module = self.inputs[node.digest or ""].by_key.get(self.key)
-            return module.true_delta.to(self.device) if module else None
-        if node.method in METHODS:
-            return self._merge(node)
-        children = [self._evaluate(child, truncating=truncating) for child in node.children]
-        if node.method == "truncate":
-            return _kept(children[0], node) if truncating else children[0]
-        weighted = zip(node.weights, children, strict=True)
-        terms = [child.scaled(weight) for weight, child in weighted if child is not None]
-        self._check_shapes(terms)
-        return self._in_range(concatenate(terms).folded(), "float32") if terms else None
-
-    def _in_range(self, delta: LowRank, dtype: str) -> LowRank:
-        if not (is_finite(delta.A) and is_finite(delta.B)):
-            reason = f"its factors overflow {dtype}; choose smaller weights or another dtype"
-            raise InvalidAdapter(f"module {self.name}", reason)
-        return delta
-
-    def _merge(self, node: Call) -> LowRank | None:
-        """What a method makes of its inputs, once: those are taken as the expression says, truncated where it does."""
-        key = _digest(node)
-        if key not in self.results:
-            parts = [_weighted(child) for child in node.children]
-            deltas = [self._evaluate(child, truncating=True) for _, child in parts]
-            present = [delta for delta in deltas if delta is not None]
-            if not present:
-                return None
-            self._check_shapes(present)
-            nothing = LowRank(present[0].A[:0], present[0].B[:, :0])
-            inputs = [
-                Input(weight, delta or nothing, self._stream(child))
-                for (weight, child), delta in zip(parts, deltas, strict=True)
-            ]
-            self.results[key] = METHODS[node.method](inputs, node.params)
-        return self.results[key].delta
-
-    def _stream(self, node: Node) -> int:
-        """Names this module of what an input came from, wherever in the expression it stands."""
-        name = hashlib.sha256(f"{_digest(node)} {self.name}".encode()).digest()
-        return int.from_bytes(name[:8], "big", signed=True)
-
-    def _check_shapes(self, terms: list[LowRank]) -> None:
-        shapes = sorted({term.shape for term in terms})
-        if len(shapes) > 1:
-            reason = f"the inputs have deltas of the shapes {shapes[0]} and {shapes[1]}"
-            raise UnsupportedAdapter("the inputs", f"the module {self.name}", reason)
-
-    def _rounded(self, delta: LowRank, dtype: torch.dtype) -> tuple[LowRank, float]:
-        """The delta in the dtype that is stored, and the norm of what that changed."""
-        if dtype == delta.A.dtype:
-            return self._in_range(delta, "float32"), 0.0
-        delta = balanced(delta)
-        rounded = self._in_range(LowRank(delta.A.to(dtype), delta.B.to(dtype)), str(dtype).removeprefix("torch."))
-        return rounded, difference(delta, LowRank(rounded.A.float(), rounded.B.float())).norm()
-
-
-def _kept(child: LowRank | None, node: Call) -> LowRank | None:
-    return None if child is None else truncated(child, node.params).delta
-
-
-def _truncates(node: Node) -> bool:
-    """Whether a truncation stands outside of all methods; what methods take is theirs."""
-    if isinstance(node, Leaf) or node.method in METHODS:
-        return False
-    return node.method == "truncate" or any(map(_truncates, node.children))
-
-
-def _weighted(node: Node) -> tuple[float, Node]:
-    """An input of a method as its weight and the rest: methods may vote without weights, and mask without them."""
-    if isinstance(node, Call) and node.method == "linear" and len(node.children) == 1:
-        return node.weights[0], node.children[0]
-    return 1.0, node
-
-
-def _outermost(node: Node, weight: float = 1.0) -> Iterator[tuple[float, str]]:
-    """The methods that no other method stands around, by digest, with the factors in front of them."""
-    if isinstance(node, Leaf):
-        return
-    if node.method in METHODS:
-        yield weight, _digest(node)
-        return
-    weights = node.weights if node.method == "linear" else (1.0,)
-    for factor, child in zip(weights, node.children, strict=True):
-        yield from _outermost(child, weight * factor)
-
-
-def _digest(node: Node) -> str:
-    return json_digest(node_document(node))
-
-
 def _common(values: set[str | None]) -> str | None:
     return values.pop() if len(values) == 1 else None
 
 
-def _agreed_layout(adapters: Collection[LoadedAdapter]) -> bool:
+def _agreed_fan_in(adapters: Collection[LoadedAdapter]) -> bool:
     transposed = sorted(adapter.subject for adapter in adapters if adapter.fan_in_fan_out)
     if transposed and len(transposed) < len(adapters):
         reason = "it is set in this input and not in all others"

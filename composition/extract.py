@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from composition.engine import ComposedModule, Composition, Progress
+from composition.engine import Composition, Progress
 from composition.low_rank import LowRank, balanced
+from composition.module import ComposedModule
 from composition.report import ModuleReport, Report
 from composition.shards import DTYPES, OpenFiles, label
 from registry.domain.bases import TRANSPOSED, BaseIndex

@@ -1,36 +1,38 @@
-"""Adapters from and to files: safetensors in, canonical PEFT out.
+"""Adapters from and to files: safetensors in, canonical PEFT out (or diffusers' file, see `single_file`).
 
 Reading is sequential and hashes what it reads; nothing is returned before the digest is right. What is written says
 everything explicitly: alpha = rank (so that PEFT's scaling is 1 in every module), rsLoRA off, initialisation flags
 cleared, each module named, ranks that differ as anchored patterns. The same composition gives the same bytes.
 """
 
-import hashlib
-import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from composition import ia3
 from composition.adapter import LoadedAdapter, LoadedModule, check_composable
 from composition.base_weights import BaseWeights
 from composition.dora import decomposed
-from composition.engine import ComposedModule, Composition
+from composition.engine import Composition
+from composition.ia3 import load_scale
 from composition.low_rank import is_finite
+from composition.module import ComposedModule
+from composition.replaced import ComposedTensor, is_of_base, replacements, split
+from composition.single_file import load_modules, save_diffusers
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
-from registry.domain.digest import CHUNK, read_chunks
-from registry.domain.errors import DigestMismatch, InvalidAdapter, InvalidFile, Refused, UnsupportedAdapter
+from composition.verified_stream import verified
+from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
 from registry.domain.records import FileEntry
 from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
+from registry.formats import peft
+from registry.formats.ia3 import PEFT_TYPE as IA3
 from registry.formats.safetensors import read_header
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -48,59 +50,36 @@ _DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16
 
 
 def load_adapter(
-    stream: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry, base: BaseWeights | None = None
+    stream: BinaryIO,
+    spec: AdapterSpec,
+    *,
+    subject: str,
+    file: FileEntry,
+    base: BaseWeights | None = None,
+    replacing: bool = False,
+    given_init: bool = False,
 ) -> LoadedAdapter:
     """Read the factors of an adapter from its safetensors file, as float32.
 
     `file` says what the stream must be, `subject` what errors call the adapter, `base` where DoRA finds the weights
-    that it was trained on. Beyond the tensors themselves it holds one of them at a time.
+    that it was trained on, `replacing` that modules and biases that it replaces are wanted; for `given_init` see
+    `check_composable`. Beyond the tensors themselves it holds one of them at a time.
     Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
     """
-    check_composable(subject, spec, with_base=base is not None)
-    hashing = _Hashing(stream)
-    source = io.BufferedReader(hashing, CHUNK)
-    try:
+    check_composable(subject, spec, with_base=base is not None, replacing=replacing, given_init=given_init)
+    with verified(stream, subject=subject, file=file) as source:
+        if spec.summary.format != peft.NAME:
+            return LoadedAdapter(subject, spec.summary, load_modules(source, spec, size=file.size, path=file.path))
         tensors = _read_factors(source, spec, subject=subject, file=file)
-    except Refused:
-        _drain(source)
-        hashing.verify(subject, file)  # that bytes are damaged explains more than what is wrong with them
-        raise
-    _drain(source)
-    hashing.verify(subject, file)
-    changed = [module for module in spec.modules if not (base and _is_of_base(module, tensors, subject, base=base))]
+    if spec.summary.peft_type == IA3:
+        return LoadedAdapter(
+            subject, spec.summary, (), scales=tuple(load_scale(module, tensors, subject) for module in spec.modules)
+        )
+    replaced, others = split(spec.modules, replacing=replacing)
+    changed = [module for module in others if not is_of_base(module, tensors, subject, base=base)]
     modules = tuple(part for module in changed for part in _modules(module, tensors, subject, base=base))
-    return LoadedAdapter(subject, spec.summary, modules)
-
-
-class _Hashing(io.RawIOBase):
-    """A stream that knows the digest of what went through it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-        self._size = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "Buffer") -> int:
-        view = memoryview(buffer)
-        data = self._stream.read(len(view))
-        view[: len(data)] = data
-        self._digest.update(data)
-        self._size += len(data)
-        return len(data)
-
-    def verify(self, subject: str, file: FileEntry) -> None:
-        """Compare what went through with what should have. Raises DigestMismatch."""
-        found = self._digest.hexdigest()
-        if (found, self._size) != (file.sha256, file.size):
-            raise DigestMismatch(f"{subject} {file.path}", file.sha256, file.size, found, self._size)
-
-
-def _drain(stream: BinaryIO) -> None:
-    for _ in read_chunks(stream):
-        pass
+    whole = tuple(item for module in replaced for item in replacements(module, tensors, subject, base=base))
+    return LoadedAdapter(subject, spec.summary, modules, whole)
 
 
 def _read_factors(source: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry) -> dict[str, Tensor]:
@@ -124,21 +103,6 @@ def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: st
     if not is_finite(tensor):
         raise InvalidAdapter(f"{subject}, tensor {entry.name}", "it has values that are NaN or infinite")
     return tensor
-
-
-def _is_of_base(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights) -> bool:
-    """Whether a module is saved whole and is the base's own. Raises UnsupportedAdapter for one that isn't.
-
-    PEFT saves the embeddings beside their factors (save_embedding_layers="auto"), as they were.
-    """
-    if module.kind != "saved":
-        return False
-    for role, name in module.tensors.items():
-        label = module.base_tensor if role == "weight" else None
-        if label is None or name not in tensors or not base.holds(label, tensors[name]):
-            reason = f"{name} is not the base's own, and several replacements have no sum"
-            raise UnsupportedAdapter(subject, f"modules_to_save ({module.name})", reason)
-    return True
 
 
 def _modules(
@@ -166,10 +130,14 @@ def _checked(module: ModuleSpec, role: str, tensors: Mapping[str, Tensor], *, su
 
 
 def save_composition(composition: Composition, folder: Path) -> None:
-    """Write adapter_config.json and adapter_model.safetensors into an existing folder."""
+    """Write adapter_config.json and adapter_model.safetensors into an existing folder, or the one file of diffusers."""
+    if composition.layout != peft.NAME:
+        save_diffusers(composition, folder)
+        return
     config = json.dumps(peft_config(composition), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(config + "\n", encoding="utf-8")
-    tensors = dict(_tensors(composition.modules))
+    tensors = {**dict(_tensors(composition.modules)), **dict(_replaced(composition))}
+    tensors |= ia3.tensors(composition.scales, _PREFIX)
     save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
 
@@ -178,33 +146,57 @@ def peft_config(composition: Composition) -> dict[str, Any]:
 
     `r` is the largest rank, since engines reserve room by it; modules of another rank are named in the patterns.
     """
+    if composition.scales:
+        return {**_shared_config(composition), **ia3.config(composition.scales, any_of)}
     stored = stored_ranks(composition.modules)
     largest = max(stored.values())
     ranks = {exact_pattern(name): rank for name, rank in stored.items() if rank != largest}
     parameters = {stack_of(module.name) for module in composition.modules if module.form.kind == "parameter"}
     return {
+        **_shared_config(composition),
         "alpha_pattern": ranks,
-        "base_model_name_or_path": composition.base_name,
-        "bias": "none",
-        "fan_in_fan_out": composition.fan_in_fan_out,
-        "inference_mode": True,
+        "bias": _trained_biases(composition, stored),
         "init_lora_weights": True,
         "layers_pattern": None,
         "layers_to_transform": None,
         "lora_alpha": largest,
         "lora_bias": any(module.bias is not None for module in composition.modules),
         "lora_dropout": 0.0,
-        "modules_to_save": None,
+        "modules_to_save": _saved_modules(composition.replaced) or None,
         "peft_type": "LORA",
         "r": largest,
         "rank_pattern": ranks,
-        "revision": composition.base_revision,
         "target_modules": [name for name in stored if name not in parameters],
         "target_parameters": sorted(parameters & stored.keys()) or None,
-        "task_type": composition.task_type,
         "use_dora": False,
         "use_rslora": False,
     }
+
+
+def _shared_config(composition: Composition) -> dict[str, Any]:
+    return {
+        "base_model_name_or_path": composition.base_name,
+        "fan_in_fan_out": composition.fan_in_fan_out,
+        "inference_mode": True,
+        "revision": composition.base_revision,
+        "task_type": composition.task_type,
+    }
+
+
+def any_of(names: Sequence[str]) -> str:
+    """A regular expression that matches these modules and no other, as PEFT reads one: the whole name."""
+    return "|".join(re.escape(name) for name in sorted(names))
+
+
+def _trained_biases(composition: Composition, stored: Mapping[str, int]) -> str:
+    biases = [item.module for item in composition.replaced if item.is_bias]
+    return "none" if not biases else "lora_only" if stored.keys() >= set(biases) else "all"
+
+
+def _saved_modules(replaced: Iterable[ComposedTensor]) -> list[str]:
+    """The outermost of the modules that are saved whole: PEFT wraps each of them, and nests no wrappers."""
+    names = {item.module for item in replaced if not item.is_bias}
+    return sorted(name for name in names if not any(name.startswith(f"{other}.") for other in names))
 
 
 def stored_ranks(modules: Iterable[ComposedModule]) -> dict[str, int]:
@@ -252,6 +244,14 @@ def _tensors(modules: tuple[ComposedModule, ...]) -> Iterator[tuple[str, Tensor]
     for name, experts in stacks.items():
         if name in ranks:
             yield from _stack(experts, ranks[name])
+
+
+def _replaced(composition: Composition) -> Iterator[tuple[str, Tensor]]:
+    """PEFT keeps a bias where its wrapper has put it."""
+    wrapped = stored_ranks(composition.modules)
+    for item in composition.replaced:
+        inner = ".base_layer" if item.is_bias and item.module in wrapped else ""
+        yield f"{_PREFIX}{item.module}{inner}.{item.parameter}", item.values
 
 
 def _stack(experts: list[ComposedModule], rank: int) -> Iterator[tuple[str, Tensor]]:

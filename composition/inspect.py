@@ -12,18 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from composition.engine import Progress, silent
 from composition.shards import DTYPES, OpenFiles
-from composition.weights import AdapterWeights, has_factors, open_weights, read_factors
+from composition.spectra import NOISE, singular_values
+from composition.weights import AdapterWeights, factor_roles, has_factors, open_weights, read_factors
 from registry.domain.digest import sha256_stream
 from registry.domain.spec import ModuleSpec
 
 TOP = 8  # singular values that are told
 
-_BLOCK = 1024  # rows of a factor that are turned into float64 at once
-_NOISE = 1e-8  # of the largest singular value: below it, Gram matrices in float64 tell nothing
+_COMPOSITE = frozenset({"loha", "lokr"})  # their rank is no number of directions that training chose
+
+_PARTS = {  # names of modules that are often saved whole
+    "router": {"gate", "router", "wg", "gate_network"},
+    "head": {"lm_head", "score", "classifier", "head", "embed_out", "output", "qa_outputs", "out_proj"},
+    "embeddings": {"embed_tokens", "wte", "word_embeddings", "tok_embeddings"},
+}
 _TOKENIZER = frozenset(
     {"added_tokens.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"}
     | {"vocab.json", "vocab.txt", "merges.txt", "spiece.model", "chat_template.jinja"}
@@ -34,6 +39,7 @@ _TOKENIZER = frozenset(
 class Statistics:
     """A module's delta. `singular` are the largest singular values; `norm` is Frobenius'.
 
+    `rank` is the pair of factors' (LoHa's and LoKr's: of the LoRA that they are, at most the matrix's).
     `numerical_rank` counts singular values that are not noise; `stable_rank` is (norm / largest)²; `effective_rank` is
     the exponential of the entropy of the singular values (Roy and Vetterli 2007). `not_finite`: NaN and infinities.
     None where the factors hold such, or where the delta is no product of two factors.
@@ -84,7 +90,8 @@ class AdapterStatistics:
         dead = [module.module for module in self.modules if module.dead]
         broken = [module.module for module in self.modules if module.not_finite]
         broken += [tensor.name for tensor in self.whole if tensor.not_finite]
-        thin = [m.module for m in self.modules if not m.dead and 0 < (m.numerical_rank or 0) < m.rank]
+        factored = [m for m in self.modules if not m.dead and m.kind not in _COMPOSITE]
+        thin = [m.module for m in factored if 0 < (m.numerical_rank or 0) < m.rank]
         found = []
         if broken:
             found.append(f"NaN or infinite values in {_some(broken)}")
@@ -92,7 +99,7 @@ class AdapterStatistics:
             found.append(f"no effect at all (a factor is zero) in {_some(dead)}")
         if thin:
             found.append(f"fewer independent directions than the rank in {_some(thin)}")
-        if saved := [tensor.name for tensor in self.whole if tensor.kind == "saved"]:
+        if saved := [f"{t.name} ({_part(t.module)})" for t in self.whole if t.kind == "saved"]:
             found.append(f"whole tensors that replace the base's: {_some(saved)}")
         return tuple(found)
 
@@ -107,39 +114,49 @@ class AdapterStatistics:
         }
 
 
+def _part(module: str) -> str:
+    """What a module is within a model, by its name."""
+    last = module.rpartition(".")[2]
+    return next((part for part, names in _PARTS.items() if last in names), "module")
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def inspect_weights(folder: Path, progress: Progress = silent) -> AdapterStatistics:
-    """Measure an adapter in a folder. Raises InvalidFile, InvalidAdapter, RankMismatch, UnsupportedAdapter."""
-    adapter = open_weights(folder)
+def inspect_weights(source: Path, progress: Progress = silent) -> AdapterStatistics:
+    """Measure an adapter in a folder or a file.
+
+    Raises InvalidFile, InvalidAdapter, RankMismatch, UnsupportedAdapter.
+    """
+    adapter = open_weights(source)
     modules: list[Statistics] = []
     whole: list[WholeTensor] = []
-    with OpenFiles.of([adapter.file]) as files:
+    with OpenFiles.of(adapter.files) as files:
         for done, module in enumerate(adapter.spec.modules):
             progress("measuring", done, len(adapter.spec.modules))
-            if module.rank:
+            if module.rank or has_factors(module):
                 modules.append(_measure(files, adapter, module))
-                whole += _whole(files, adapter, module, module.tensors.keys() - {"A", "B"})
+                whole += _whole(files, adapter, module, module.tensors.keys() - factor_roles(module))
             else:
                 whole += _whole(files, adapter, module, module.tensors)
-    return AdapterStatistics(tuple(modules), tuple(whole), _tokenizer(folder))
+    return AdapterStatistics(tuple(modules), tuple(whole), _tokenizer(source) if source.is_dir() else {})
 
 
 def _measure(files: OpenFiles, adapter: AdapterWeights, module: ModuleSpec) -> Statistics:
-    found = Statistics(module.name, module.kind, module.rank)
-    if not has_factors(module) or any(adapter.tensors[name].dtype not in DTYPES for name in module.tensors.values()):
-        return found
-    return _of_factors(files, adapter, module)
+    stored = {adapter.tensors[module.tensors[role]].dtype for role in factor_roles(module) - {"alpha"}}
+    if has_factors(module) and stored <= DTYPES.keys():
+        return _of_factors(files, adapter, module)
+    return Statistics(module.name, module.kind, module.rank)
 
 
 def _of_factors(files: OpenFiles, adapter: AdapterWeights, module: ModuleSpec) -> Statistics:
     factors = read_factors(files, adapter, module)
     left, right = factors.left, factors.right.T
+    rank = min(left.shape[1], len(left), len(right)) if module.kind in _COMPOSITE else module.rank
     broken = sum(int((~factor.isfinite()).sum()) for factor in (left, right))
     if broken:
-        return Statistics(module.name, module.kind, module.rank, not_finite=broken)
+        return Statistics(module.name, module.kind, rank, not_finite=broken)
     values = abs(factors.scaling) * singular_values(left, right)
     norm = float(values.square().sum().sqrt())
     dead = norm == 0.0
@@ -148,34 +165,14 @@ def _of_factors(files: OpenFiles, adapter: AdapterWeights, module: ModuleSpec) -
     return Statistics(
         module.name,
         module.kind,
-        module.rank,
+        rank,
         norm=norm,
         singular=tuple(float(value) for value in values[:TOP]),
-        numerical_rank=int((values > _NOISE * values[0]).sum()) if not dead else 0,
+        numerical_rank=int((values > NOISE * values[0]).sum()) if not dead else 0,
         stable_rank=0.0 if dead else (norm / float(values[0])) ** 2,
         effective_rank=0.0 if dead else math.exp(entropy),
         dead=dead,
     )
-
-
-def singular_values(left: Tensor, right: Tensor) -> Tensor:
-    """Singular values of left @ right.T in float64, largest first. left: (m, rank), right: (n, rank).
-
-    They are the roots of the eigenvalues of S.T (left.T left) S with right.T right = S S.T.
-    """
-    gram_left, gram_right = _gram(left), _gram(right)
-    values, vectors = torch.linalg.eigh(gram_right)
-    root = vectors * values.clamp(min=0).sqrt()
-    squares: Tensor = torch.linalg.eigvalsh(root.T @ gram_left @ root)
-    return squares.clamp(min=0).sqrt().flip(0)
-
-
-def _gram(tall: Tensor) -> Tensor:
-    total = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64)
-    for block in torch.split(tall, _BLOCK):
-        rows = block.double().contiguous()
-        total += rows.T @ rows
-    return total
 
 
 def _whole(

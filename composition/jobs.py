@@ -1,29 +1,33 @@
 """The compose use case: from a recipe over the registry's adapters to a published version.
 
-The only room that knows both the registry's service and the engine. Entry points set the number of threads before they
-call it: `torch.set_num_threads(1)` is both the fastest and what makes results independent of the machine's cores.
+The only room that knows both the registry's service and the engine.
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 from composition.adapter import LoadedAdapter, check_composable
 from composition.base_weights import BaseWeights
+from composition.beginnings import with_beginnings
 from composition.card import write_description
-from composition.engine import Composition, Progress, choose_device, compose, silent
+from composition.engine import Composition, Progress, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
+from composition.library import Library
 from composition.report import Report
+from composition.schedule import choose_device, in_pool, workers_of_machine
+from composition.similarity import Similarity, compare
 from registry.domain.errors import BaseConflict, FileNotInVersion
 from registry.domain.expression import format
 from registry.domain.recipe import Recipe
 from registry.domain.records import Evidence, FileEntry, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.spec import AdapterSpec
+from registry.formats import peft
 from registry.formats.base_model import index_base
-from registry.service import Registry
+from registry.formats.single_file import weights_file
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Origin, Submission
 
@@ -43,7 +47,7 @@ class BlendResult:
 
 
 def blend(
-    registry: Registry,
+    registry: Library,
     recipe: Recipe,
     into: AdapterName,
     *,
@@ -54,14 +58,15 @@ def blend(
     across_bases: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    every_entry: bool = False,
     base: Path | None = None,
     progress: Progress = silent,
 ) -> BlendResult:
     """Compose a recipe and publish the result as a version of `into`, with its lineage.
 
     A recipe that already gave a version of `into` returns it, and moves the aliases there, without computing anything;
-    `force` computes anyway. `dry_run` computes and reports, and keeps nothing. `base` is where
-    the base's weights are, which DoRA needs; they must be those of every input, by fingerprint.
+    `force` computes anyway. `dry_run` computes and reports, and keeps nothing. `every_entry` is `compose`'s. `base` is
+    where the base's weights are, which DoRA needs; they must be those of every input, by fingerprint.
     Raises what looking up, loading, composing and publishing raise, and BaseConflict for inputs of different bases.
     """
     choose_device(device)  # a wrong setting is said before anything is read
@@ -69,13 +74,15 @@ def blend(
     pinned = recipe.pin(inputs.resolve)
     versions = [inputs.version(parent) for parent in pinned.inputs]
     check_same_base(versions)
+    pinned = _with_base(pinned, versions)
     weights = _open_base(base, versions, progress) if base else None
     existing = registry.version_of_recipe(into, pinned.digest)
     if existing and not (force or dry_run):
         for alias in aliases:
             registry.promote(_pin(existing), alias, reason=message or None, across_bases=across_bases)
         return BlendResult(existing, False, pinned, None)
-    composition = compose(pinned, inputs.load(versions, progress, weights), device=device, progress=progress)
+    loaded = inputs.load(versions, progress, weights, recipe=pinned)
+    composition = compose(pinned, loaded, device=device, every_entry=every_entry, progress=progress)
     if dry_run:
         return BlendResult(existing, False, pinned, composition.report)
     composition = replace(composition, base_name=composition.base_name or _base_name(versions))
@@ -94,7 +101,7 @@ def blend(
 
 
 def _publish(
-    registry: Registry,
+    registry: Library,
     submission: Submission,
     composition: Composition,
     *,
@@ -113,7 +120,7 @@ def _publish(
 class Inputs:
     """The versions that a recipe's references mean, looked up once, and their loaded adapters."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Library) -> None:
         self._registry = registry
         self._versions: dict[Parent, Version] = {}
 
@@ -127,32 +134,72 @@ class Inputs:
         return self._versions[parent]
 
     def load(
-        self, versions: Iterable[Version], progress: Progress, base: BaseWeights | None = None
+        self,
+        versions: Iterable[Version],
+        progress: Progress,
+        base: BaseWeights | None = None,
+        *,
+        recipe: Recipe | None = None,
     ) -> dict[str, LoadedAdapter]:
-        """Load each content once {digest: adapter}. Every kind is checked before the first byte is read."""
+        """Load each content once {digest: adapter}. Every kind is checked before the first byte is read.
+
+        Some kinds go only with the base, or where the pinned `recipe` says what becomes of them.
+        """
         contents = {version.digest: version for version in versions}
+        replacing = recipe is not None and recipe.replacements is not None
+        begun = with_beginnings(recipe.root) if recipe else frozenset[str]()
         specs: dict[str, AdapterSpec] = {}
         for digest, version in contents.items():
             specs[digest] = AdapterSpec(version.summary, self._registry.modules(version))
-            check_composable(version.reference, specs[digest], with_base=base is not None)
+            check_composable(
+                version.reference,
+                specs[digest],
+                with_base=base is not None,
+                replacing=replacing,
+                given_init=digest in begun,
+            )
         loaded: dict[str, LoadedAdapter] = {}
-        for digest, version in contents.items():
-            progress("loading", len(loaded), len(contents))
-            loaded[digest] = self._load(version, specs[digest], base)
-        progress("loading", len(loaded), len(contents))
-        return loaded
 
-    def _load(self, version: Version, spec: AdapterSpec, base: BaseWeights | None) -> LoadedAdapter:
-        file = _weights(version)
-        with self._registry.open_file(version, file.path) as stream:
-            return load_adapter(stream, spec, subject=version.reference, file=file, base=base)
+        def load(digest: str) -> LoadedAdapter:
+            version = contents[digest]
+            file = _weights(version)
+            with self._registry.open_file(version, file.path) as stream:
+                return load_adapter(
+                    stream,
+                    specs[digest],
+                    subject=version.reference,
+                    file=file,
+                    base=base,
+                    replacing=replacing,
+                    given_init=digest in begun,
+                )
+
+        progress("loading", 0, len(contents))
+        loading = in_pool(load, list(contents), workers_of_machine())
+        for digest, adapter in zip(contents, loading, strict=True):
+            loaded[digest] = adapter
+            progress("loading", len(loaded), len(contents))
+        return loaded
 
 
 def _weights(version: Version) -> FileEntry:
-    for file in version.files:
-        if file.path == WEIGHTS_NAME:
-            return file
-    raise FileNotInVersion(version.reference, WEIGHTS_NAME)
+    files = {file.path: file for file in version.files}
+    path = WEIGHTS_NAME if version.summary.format == peft.NAME else weights_file(files)
+    if path not in files:
+        raise FileNotInVersion(version.reference, path or "*.safetensors")
+    return files[path]
+
+
+def compare_versions(
+    registry: Library, left: Version, right: Version, progress: Progress = silent
+) -> tuple[Similarity, ...]:
+    """How alike the deltas of two versions of one base are.
+
+    Raises BaseConflict, and what loading raises, UnsupportedAdapter among it.
+    """
+    check_same_base([left, right])
+    loaded = Inputs(registry).load([left, right], progress)
+    return compare(loaded[left.digest], loaded[right.digest], progress)
 
 
 # -- bases ------------------------------------------------------------------------------------------------------------
@@ -166,6 +213,20 @@ def check_same_base(versions: Iterable[Version]) -> None:
     for left, right in combinations(versions, 2):
         if not _agree(left, right):
             raise BaseConflict(left.reference, _base_label(left), right.reference, _base_label(right))
+
+
+def _with_base(pinned: Recipe, versions: Sequence[Version]) -> Recipe:
+    """The recipe with the base's fingerprint, if its result is a function of the base's weights.
+
+    Raises BaseConflict if the recipe says that it was made with another base.
+    """
+    for version in versions:
+        if pinned.base not in (None, version.base.fingerprint):
+            raise BaseConflict("the recipe", f"sha256:{pinned.base}", version.reference, _base_label(version))
+    differs = pinned.replacements is not None and pinned.replacements.rule == "difference"
+    if versions and (differs or any("dora" in version.summary.variants for version in versions)):
+        return pinned.with_base(versions[0].base.fingerprint)
+    return pinned.with_base(None)
 
 
 def _open_base(path: Path, versions: Iterable[Version], progress: Progress) -> BaseWeights:

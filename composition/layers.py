@@ -111,6 +111,11 @@ def _layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
     return Layer(module.name, *_with_kernel(module, a, b), module.scaling)
 
 
+def read_layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
+    """A layer of its tensors by role, as `read_layers` gives it."""
+    return _layer(module, {module.tensors[role]: tensor for role, tensor in tensors.items()})
+
+
 def _rank_as_lora(module: ModuleSpec, roles: Mapping[str, Tensor]) -> int:
     """The rank of the pair of factors that a layer becomes, known before any is formed."""
     if module.kind == "loha":
@@ -207,6 +212,17 @@ def with_scaling(layer: Layer, scaling: float) -> Layer:
     kept = exact.to(layer.B.dtype)
     rounded = kept if bool((kept.double() == exact).all()) else exact.float()
     return replace(layer, B=rounded, scaling=scaling)
+
+
+def with_text_model(layer: Layer) -> Layer:
+    """The same layer; one of a CLIP text encoder under the name that every file and its readers know.
+
+    transformers 5 has no `text_model` in its CLIP any more.
+    """
+    component, _, path = layer.name.partition(".")
+    if not (component.startswith("text_encoder") and path.startswith("encoder.layers.")):
+        return layer
+    return replace(layer, name=f"{component}.text_model.{path}")
 
 
 def deduplicate(layers: Iterable[Layer]) -> tuple[Layer, ...]:

@@ -2,10 +2,8 @@
 
 Adding, subtracting, scaling and interpolating concatenate ranks and are exact. The rank is reduced only by `truncate`,
 through a core of at most rank x rank; the full out x in matrix is never formed. Factors are float32 or better; whatever
-decides something (norms, singular values, errors) is computed in float64. Long sums run over fixed blocks in a fixed
-order, so that the number of threads doesn't change a result. What is left to LAPACK (eigenvectors from rank 128 on, QR
-always) does depend on it: entry points set one thread, which is also the fastest. `torch.set_num_threads` belongs to
-the whole process, so nobody calls it here. This room knows no files, names or recipes.
+decides something (norms, singular values, errors) is computed in float64, and in one thread, so that the number of
+threads doesn't change a result. This room knows no files, names or recipes.
 """
 
 import math
@@ -16,10 +14,20 @@ from typing import Self
 import torch
 from torch import Tensor
 
-BLOCK = 256  # rows of a factor that are turned into float64 at once
-CUT_OFF = 1e-13  # eigenvalues of a Gram matrix below this times the largest are zero to it
+from composition.small_core import (
+    BLOCK,
+    Basis,
+    Core,
+    Grams,
+    by_grams,
+    by_grams_together,
+    by_householder,
+    gram,
+)
+from composition.threads import one_thread
+
+_TINY = 1e-12  # squares of smaller numbers, summed up, may leave float32's range
 _WIDE = 32  # binary orders of magnitude that one factor takes alone
-_UNIT = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,15 +85,21 @@ class LowRank:
         """The delta in float64, (out, in). For tests and small shapes: the rest of the engine never forms it."""
         return self.scaling * (self.B.double() @ self.A.double())
 
+    @one_thread()
+    def grams(self) -> Grams:
+        """Gram matrices of B and of A, which norms, truncations and spectra share."""
+        return Grams.of(self.B, self.A.T)
+
+    @one_thread()
     def norm(self) -> float:
         """The Frobenius norm, exact to float64 also when factors cancel."""
         if self.rank == 0:
             return 0.0
         if self.rank > min(self.shape):
             return float(torch.linalg.matrix_norm(_householder(self).matrix))
-        gram_b, gram_a = _gram(self.B), _gram(self.A.T)
-        square = float((gram_b * gram_a).sum())
-        parts = float((gram_b.diagonal().sqrt() * gram_a.diagonal().sqrt()).sum())
+        grams = self.grams()
+        square = float((grams.left * grams.right).sum())
+        parts = float((grams.left.diagonal().sqrt() * grams.right.diagonal().sqrt()).sum())
         if square > 1e-6 * parts**2:
             return abs(self.scaling) * math.sqrt(square)
         return float(torch.linalg.matrix_norm(_householder(self).matrix))
@@ -93,11 +107,15 @@ class LowRank:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truncation:
-    """A truncated delta. `norm` is the Frobenius norm before, `error` that of what was dropped."""
+    """A truncated delta. `norm` is the Frobenius norm before, `error` that of what was dropped.
+
+    `values`: the singular values before, largest first, where they were needed.
+    """
 
     delta: LowRank
     norm: float
     error: float
+    values: Tensor | None = None
 
 
 def concatenate(terms: Sequence[LowRank]) -> LowRank:
@@ -117,7 +135,7 @@ def interpolate(start: LowRank, end: LowRank, t: float) -> LowRank:
     return concatenate((start.scaled(1.0 - t), end.scaled(t)))
 
 
-def truncate(delta: LowRank, rank: int) -> Truncation:
+def truncate(delta: LowRank, rank: int, grams: Grams | None = None) -> Truncation:
     """The best approximation of at most `rank`, with sqrt(S) in each factor; unchanged if its rank is that small.
 
     Singular values at the noise of float64 count as zero, so that a delta that cancels has rank 0.
@@ -125,26 +143,62 @@ def truncate(delta: LowRank, rank: int) -> Truncation:
     """
     if delta.rank <= rank:
         return Truncation(delta, delta.norm(), 0.0)
-    return truncate_by(delta, lambda _: rank)
+    return truncate_by(delta, lambda _: rank, grams)
 
 
-def truncate_by(delta: LowRank, choose: Callable[[Tensor], int]) -> Truncation:
+@one_thread()
+def truncate_by(delta: LowRank, choose: Callable[[Tensor], int], grams: Grams | None = None) -> Truncation:
     """As `truncate`, to the rank that `choose` takes from the singular values, which are float64 and descend."""
     if delta.rank == 0:
         return Truncation(delta, 0.0, 0.0)
-    core = _core(delta)
-    left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
-    kept = min(choose(values), int((values > core.noise).sum()))
+    return _cut(delta, _core(delta, grams), choose)
+
+
+@one_thread()
+def truncate_together(deltas: Sequence[LowRank], choose: Callable[[Tensor], int]) -> list[Truncation]:
+    """As `truncate_by` for deltas of one shape and rank, batched for a GPU; alone or among others, the same bits."""
+    first = deltas[0]
+    if not 0 < first.rank <= min(first.shape):
+        return [truncate_by(delta, choose) for delta in deltas]
+    found = by_grams_together([(delta.B, delta.A.T, delta.scaling) for delta in deltas])
+    cores = [core or _householder(delta) for core, delta in zip(found, deltas, strict=True)]
+    return [_cut(delta, core, choose) for delta, core in zip(deltas, cores, strict=True)]
+
+
+def _cut(delta: LowRank, core: Core, choose: Callable[[Tensor], int]) -> Truncation:
+    left, values, right = core.svd()
+    known = values.cpu()
+    kept = min(choose(known), int((known > core.noise).sum()))
     if kept == delta.rank:
-        return Truncation(delta, _length(values), 0.0)
+        return Truncation(delta, _length(known), 0.0, known)
     root = values[:kept].sqrt()
     result = LowRank(
-        _lift(core.right, right[:kept].T * root).T.to(delta.A.dtype).contiguous(),
-        _lift(core.left, left[:, :kept] * root).to(delta.B.dtype),
+        core.right.times(right[:kept].T * root).formed(delta.A.dtype).T.contiguous(),
+        core.left.times(left[:, :kept] * root).formed(delta.B.dtype),
     )
-    return Truncation(result, _length(values), _length(values[kept:]))
+    return Truncation(result, _length(known), _length(known[kept:]), known)
 
 
+@one_thread()
+def spectrum(delta: LowRank, grams: Grams | None = None) -> Tensor:
+    """The singular values of a delta, largest first, float64; what is noise among them is 0."""
+    if delta.rank == 0:
+        return delta.A.new_zeros(0, dtype=torch.float64)
+    core = _core(delta, grams)
+    values: Tensor = torch.linalg.svdvals(core.matrix)
+    return values * (values > core.noise)
+
+
+@one_thread()
+def singular_bases(delta: LowRank) -> tuple[Basis, Basis]:
+    """Orthonormal bases of a delta's column space, in out, and of its row space, in in; unformed."""
+    core = _core(delta)
+    left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
+    kept = int((values > core.noise).sum())
+    return core.left.times(left[:, :kept]), core.right.times(right[:kept].T)
+
+
+@one_thread()
 def svd(delta: LowRank) -> tuple[Tensor, Tensor, Tensor]:
     """Singular vectors U: (out, k) and V: (in, k), and values (k,), of what is not zero to float64; in float64."""
     if delta.rank == 0:
@@ -152,12 +206,13 @@ def svd(delta: LowRank) -> tuple[Tensor, Tensor, Tensor]:
     core = _householder(delta)
     left, values, right = torch.linalg.svd(core.matrix, full_matrices=False)
     kept = int((values > core.noise).sum())
-    return _lift(core.left, left[:, :kept]), values[:kept], _lift(core.right, right[:kept].T)
+    return core.left.times(left[:, :kept]).formed(), values[:kept], core.right.times(right[:kept].T).formed()
 
 
+@one_thread()
 def inner(left: LowRank, right: LowRank) -> float:
     """The inner product of two deltas of one shape, sum(left * right), in float64."""
-    return left.scaling * right.scaling * float((_gram(left.B, right.B) * _gram(left.A.T, right.A.T)).sum())
+    return left.scaling * right.scaling * float((gram(left.B, right.B) * gram(left.A.T, right.A.T)).sum())
 
 
 def balanced(delta: LowRank) -> LowRank:
@@ -165,9 +220,12 @@ def balanced(delta: LowRank) -> LowRank:
 
     Half-precision formats then lose as little as they can to overflow and underflow.
     """
-    a, b = delta.A.double().norm(dim=1), delta.B.double().norm(dim=0)
+    a = torch.linalg.vector_norm(delta.A, dim=1, dtype=torch.float64)
+    b = torch.linalg.vector_norm(delta.B, dim=0, dtype=torch.float64)
     exponent = torch.where((a > 0) & (b > 0), ((a / b).log2() / 2).round(), torch.zeros_like(a))
     factor = torch.exp2(exponent).to(delta.A.dtype)
+    if not exponent.any():
+        return delta
     return replace(delta, A=delta.A / factor[:, None], B=delta.B * factor)
 
 
@@ -176,105 +234,45 @@ def is_finite(values: Tensor) -> bool:
     if not values.numel():
         return True
     least, largest = values.aminmax()  # NaN wins over every number
-    return bool(least.isfinite() & largest.isfinite())
+    return math.isfinite(least) and math.isfinite(largest)
 
 
-def difference(exact: LowRank, rounded: LowRank) -> LowRank:
-    """exact - rounded for factors that differ by little, written so that nothing cancels. Both have scaling 1."""
-    return LowRank(torch.cat((exact.A, exact.A - rounded.A)), torch.cat((exact.B - rounded.B, rounded.B), dim=1))
+@one_thread()
+def distance(exact: LowRank, rounded: LowRank) -> float:
+    """The norm of exact - rounded for factors that differ by little, summed so that nothing cancels; scaling 1 each.
 
-
-# -- the small core ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Basis:
-    """An orthonormal basis of a factor's columns: `tall @ small`; tall: (n, k), small: (k, rank) or None for 1."""
-
-    tall: Tensor
-    small: Tensor | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Core:
-    """delta = left @ matrix @ right.T with orthonormal bases. `noise`: singular values below it mean nothing."""
-
-    matrix: Tensor
-    left: _Basis
-    right: _Basis
-    noise: float
-
-
-def _core(delta: LowRank) -> _Core:
-    """The core through Gram matrices, or through QR where those lose more than float32 resolves, or are larger."""
-    core = _gram_core(delta) if delta.rank <= min(delta.shape) else None
-    return core or _householder(delta)
-
-
-def _gram_core(delta: LowRank) -> _Core | None:
-    """Core by the eigenvectors of both Gram matrices; None if what the cut-off drops may matter.
-
-    Columns are equilibrated first (|a_i| = |b_i|), so that the cut-off sees each pair at its product's size.
+    With D for differences: |B A - B' A'|² = |D_B A + B' D_A|², by Gram matrices of blocks.
     """
-    gram_b, gram_a = _gram(delta.B), _gram(delta.A.T)
-    size_b, size_a = gram_b.diagonal(), gram_a.diagonal()
-    live = ((size_b > 0) & (size_a > 0)).nonzero().squeeze(1)
-    if not len(live):
-        return None
-    balance = (size_a[live] / size_b[live]) ** 0.25
-    b_vectors, b_values, b_lost = _eigen(gram_b[live][:, live] * balance[:, None] * balance)
-    a_vectors, a_values, a_lost = _eigen(gram_a[live][:, live] / balance[:, None] / balance)
-    matrix = delta.scaling * (b_values.sqrt()[:, None] * (b_vectors.T @ a_vectors) * a_values.sqrt())
-    largest = b_values.max().sqrt() * a_values.max().sqrt()
-    dropped = abs(delta.scaling) * float(b_lost * a_values.max().sqrt() + a_lost * b_values.max().sqrt())
-    if not dropped <= 1e-7 * float(torch.linalg.matrix_norm(matrix)):
-        return None
-    left = torch.zeros(delta.rank, len(b_values), dtype=torch.float64, device=matrix.device)
-    right = torch.zeros(delta.rank, len(a_values), dtype=torch.float64, device=matrix.device)
-    left[live] = balance[:, None] * b_vectors / b_values.sqrt()
-    right[live] = a_vectors / a_values.sqrt() / balance[:, None]
-    noise = abs(delta.scaling) * float(largest) * _UNIT * delta.rank
-    return _Core(matrix, _Basis(delta.B, left), _Basis(delta.A.T, right), noise)
+    change_b, change_a = exact.B - rounded.B.to(exact.B.dtype), exact.A - rounded.A.to(exact.A.dtype)
+    largest = [float(change.abs().amax()) if change.numel() else 0.0 for change in (change_b, change_a)]
+    if largest == [0.0, 0.0]:
+        return 0.0
+    b, mixed_b, own_b = _grams_apart(change_b, rounded.B, largest[0])
+    a, mixed_a, own_a = _grams_apart(change_a.T, rounded.A.T, largest[1])
+    crossed = (mixed_b * (mixed_a.T + a)).sum()  # A = A' + D_A
+    return math.sqrt(max(0.0, float((b * (own_a + mixed_a + mixed_a.T + a)).sum() + 2 * crossed + (own_b * a).sum())))
 
 
-def _eigen(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Eigenvectors and eigenvalues above the cut-off, and the length of the longest direction that was dropped."""
-    values, vectors = torch.linalg.eigh(gram)
-    kept = values > CUT_OFF * values[-1]
-    lost = values[~kept].clamp(min=0).max().sqrt() if not bool(kept.all()) else values.new_zeros(())
-    return vectors[:, kept], values[kept], lost
+def _grams_apart(change: Tensor, rounded: Tensor, largest: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gram matrices of D with D, of D with the rounded factor, and of that with itself; D = exact - rounded.
+
+    In float32, which a figure of a report can do with, unless squares could leave its range.
+    """
+    if largest and not _TINY < largest < 1 / _TINY:
+        return gram(change), gram(change, rounded), gram(rounded)
+    rounded = rounded.to(change.dtype)
+    return (change.T @ change).double(), (change.T @ rounded).double(), (rounded.T @ rounded).double()
 
 
-def _householder(delta: LowRank) -> _Core:
-    """Core by QR of both factors in float64: exact also where factors cancel. B: (out, r) = Q R, A.T likewise."""
-    size_b, size_a = _lengths(delta.B), _lengths(delta.A.T)
-    live = (size_b > 0) & (size_a > 0)
-    balance = torch.where(live, (size_a / size_b).sqrt(), torch.ones_like(size_a))
-    q_b, r_b = torch.linalg.qr(delta.B.double() * balance * live)
-    q_a, r_a = torch.linalg.qr(delta.A.T.double() / balance * live)
-    matrix = delta.scaling * (r_b @ r_a.T)
-    noise = abs(delta.scaling) * float(r_b.norm() * r_a.norm()) * _UNIT * delta.rank
-    return _Core(matrix, _Basis(q_b, None), _Basis(q_a, None), noise)
+def _core(delta: LowRank, grams: Grams | None = None) -> Core:
+    """The core through Gram matrices, or through QR where those lose more than float32 resolves, or are larger."""
+    if delta.rank > min(delta.shape):
+        return _householder(delta)
+    return by_grams(delta.B, delta.A.T, delta.scaling, grams or delta.grams()) or _householder(delta)
 
 
-def _lift(basis: _Basis, inside: Tensor) -> Tensor:
-    """basis @ inside: (n, k) in float64, block by block."""
-    small = inside if basis.small is None else basis.small @ inside
-    return torch.cat([block.double().contiguous() @ small for block in torch.split(basis.tall, BLOCK)])
-
-
-def _gram(tall: Tensor, other: Tensor | None = None) -> Tensor:
-    """tall.T @ other in float64, over blocks of rows in their order. tall: (n, rank); other: (n, any), or tall."""
-    other = tall if other is None else other
-    total = torch.zeros(tall.shape[1], other.shape[1], dtype=torch.float64, device=tall.device)
-    for block, against in zip(torch.split(tall, BLOCK), torch.split(other, BLOCK), strict=True):
-        rows = block.double().contiguous()  # another layout takes another kernel, which adds up in another order
-        total += rows.T @ (rows if other is tall else against.double().contiguous())
-    return total
-
-
-def _lengths(tall: Tensor) -> Tensor:
-    return _gram(tall).diagonal().sqrt()
+def _householder(delta: LowRank) -> Core:
+    return by_householder(delta.B, delta.A.T, delta.scaling)
 
 
 def _length(values: Tensor) -> float:
@@ -282,6 +280,9 @@ def _length(values: Tensor) -> float:
 
 
 def _times(factor: Tensor, scalar: float) -> Tensor:
+    """scalar * factor, rounded once: at once where float32 holds the scalar, else block by block in float64."""
     if scalar == 1.0:
         return factor
+    if factor.dtype == torch.float32 and float(torch.tensor(scalar)) == scalar:
+        return factor * scalar
     return torch.cat([(block.double() * scalar).to(factor.dtype) for block in torch.split(factor, BLOCK)])

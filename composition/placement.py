@@ -1,55 +1,88 @@
-"""Where an adapter's modules lie in a base's files, and what is added there: the product of two factors, by rows.
+"""Where an adapter's modules lie in a base's files, and which rows of which tensor each delta changes.
 
-Matching names is `registry.domain.bases`' business; here each match becomes a sum that can be computed, or is refused
+Matching names is `registry.domain.bases`' business; here each match becomes a term that can be computed, or is refused
 by name: a matrix that shares its tensor with something else can't be changed alone.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 
-import torch
 from torch import Tensor
 
+from composition.changes import Contribution, Offset, Product, Term
 from composition.low_rank import LowRank
 from composition.shards import DTYPES, label, row_count, row_width
+from composition.terms import LINEAR, Form, stack_of
 from registry.domain.bases import BaseIndex, match
 from registry.domain.errors import UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
 from registry.formats.base_files import StoredBase, StoredTensor
 
-_TIED_HEADS = frozenset({"lm_head", "embed_out", "output"})
+HEADS = frozenset({"lm_head", "embed_out", "output"})  # that checkpoints may leave out
+# Models whose experts' parameters are (experts, in, out), which a square one doesn't show.
+_TRANSPOSED_EXPERTS = frozenset({"gpt_oss"})
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A module's tensor. `transposed`: the base stores (in, out), and the delta is added the other way round."""
+    """A module's tensor, in each file that holds a copy of it. `transposed`: the base stores (in, out)."""
 
     module: str
     tensor: StoredTensor
     transposed: bool
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Addition:
-    """What is added to a tensor: `left @ right` in float32. left: (rows, rank); right: (rank, width)."""
-
-    module: str
-    left: Tensor
-    right: Tensor
-
-    @classmethod
-    def of(cls, place: Place, delta: LowRank) -> "Addition":
-        folded = delta.folded()
-        left, right = (folded.A.T, folded.B.T) if place.transposed else (folded.B, folded.A)
-        return cls(place.module, left.float().contiguous(), right.float().contiguous())
+    def contribution(self, term: Term, form: Form = LINEAR) -> Contribution:
+        """A term as a change of this tensor: of all its rows, or of those of one expert."""
+        width = self.tensor.shape[-1] if form.kind == "parameter" else row_width(self.tensor)
+        rows = prod(self.tensor.shape) // width // form.experts
+        start = form.expert * rows
+        return Contribution(label(self.tensor), self.module, width, start, start + rows, term)
 
 
 def linear_spec(name: str, shape: tuple[int, int], *, transposed: bool, rank: int = 1) -> ModuleSpec:
-    """The module of a delta of a shape (out, in), not yet matched."""
+    """The module of a linear layer's delta (out, in), not yet matched."""
+    return _spec(name, "linear", shape, base_shape=shape, rank=rank, transposed=transposed)
+
+
+def delta_spec(name: str, form: Form, shape: tuple[int, int], *, transposed: bool) -> ModuleSpec:
+    """The module of a delta of a shape (out, in) and a form, not yet matched; of an expert's, its whole stack."""
+    out, inside = shape
+    if form.kind == "parameter":
+        base_shape = (form.experts, out, inside)
+        return _spec(stack_of(name), form.kind, shape, base_shape=base_shape, experts=form.experts)
+    if form.kind == "conv":
+        return _spec(name, form.kind, shape, base_shape=(out, inside // prod(form.kernel), *form.kernel))
+    if form.kind == "embedding":
+        return _spec(name, form.kind, shape, base_shape=(inside, out))
+    return linear_spec(name, shape, transposed=transposed)
+
+
+def _spec(
+    name: str,
+    kind: str,
+    shape: tuple[int, int],
+    *,
+    base_shape: tuple[int, ...],
+    rank: int = 1,
+    experts: int = 1,
+    transposed: bool = False,
+) -> ModuleSpec:
     variants = ("fan_in_fan_out",) if transposed else ()
     out, inside = shape
     return ModuleSpec(
-        name, "linear", rank, float(rank), 1.0, inside, out, "F32", variants, tensors={"A": name}, base_shape=shape
+        name,
+        kind,
+        rank,
+        float(rank),
+        1.0,
+        inside,
+        out,
+        "F32",
+        variants,
+        tensors={"A": name},
+        base_shape=base_shape,
+        experts=experts,
     )
 
 
@@ -59,11 +92,9 @@ def place_modules(
     """The place of each module {module: every copy of its tensor}; `name` is what errors call the base.
 
     Raises BaseMismatch for a module that matches no tensor, several, or one of another shape, and UnsupportedAdapter
-    for one whose tensor is quantised, stacked or tied, or that shares it with another module.
+    for one whose tensor is quantised, divided or tied, or that shares it with another module.
     """
-    stored: dict[str, list[StoredTensor]] = {}
-    for tensor in base.tensors:
-        stored.setdefault(label(tensor), []).append(tensor)
+    stored = by_label(base)
     matched = match(AdapterSpec(_SUMMARY, tuple(modules)), index, base=name)
     owners: dict[str, str] = {}
     places: dict[str, list[Place]] = {}
@@ -71,32 +102,74 @@ def place_modules(
         where = module.base_tensor or ""
         if (other := owners.setdefault(where, module.name)) != module.name:
             raise UnsupportedAdapter(name, f"the tensor {where}", f"{other} and {module.name} both adapt it")
-        places[module.name] = [_place(module, tensor, name) for tensor in stored[where]]
+        places[module.name] = [_place(module, tensor, name, index=index) for tensor in stored[where]]
     return places
 
 
 _SUMMARY = AdapterSummary("peft", "LORA", 0, 0.0, {}, (), (), "F32", 0)
 
 
-def _place(module: ModuleSpec, tensor: StoredTensor, base: str) -> Place:
+def by_label(base: StoredBase) -> dict[str, list[StoredTensor]]:
+    """Every copy of each tensor {label: tensors}."""
+    stored: dict[str, list[StoredTensor]] = {}
+    for tensor in base.tensors:
+        stored.setdefault(label(tensor), []).append(tensor)
+    return stored
+
+
+def _place(module: ModuleSpec, tensor: StoredTensor, base: str, *, index: BaseIndex) -> Place:
+    _check_dtype(tensor, base)
+    leaf = module.name.rpartition(".")[2]
+    if leaf in HEADS and leaf not in tensor.name.split("."):
+        reason = f"{module.name} shares it with the embeddings, which would change too"
+        raise UnsupportedAdapter(base, f"the tensor {label(tensor)}", reason)
+    if module.kind == "parameter":
+        return _place_stack(module, tensor, base, index=index)
+    found = (row_count(tensor), row_width(tensor))
+    wanted = (module.base_shape[0], prod(module.base_shape[1:]))
+    transposed = "fan_in_fan_out" in module.variants and found == wanted[::-1]
+    if found != (wanted[::-1] if transposed else wanted):
+        reason = f"{module.name} is only a part of it, and merging into parts is not implemented"
+        raise UnsupportedAdapter(base, f"the tensor {label(tensor)} of shape {list(tensor.shape)}", reason)
+    return Place(module.name, tensor, transposed or module.kind == "embedding")
+
+
+def _place_stack(module: ModuleSpec, tensor: StoredTensor, base: str, *, index: BaseIndex) -> Place:
+    """A parameter of experts: PEFT takes it as (experts, out, in) unless its model says that it is transposed.
+
+    Source: peft 0.21.2, tuners/lora/layer.py, ParamWrapper.update_layer.
+    """
+    experts, out, inside = module.base_shape
+    shape = tensor.shape if len(tensor.shape) == 3 else (1, *tensor.shape)
+    square = out == inside and index.model_type in _TRANSPOSED_EXPERTS
+    if shape == (experts, out, inside) and not square:
+        return Place(module.name, tensor, transposed=False)
+    if shape == (experts, inside, out):
+        return Place(module.name, tensor, transposed=True)
+    reason = f"{module.name} stacks all experts, which this base stores one by one; merging into those is missing"
+    raise UnsupportedAdapter(base, f"the tensor {label(tensor)} of shape {list(tensor.shape)}", reason)
+
+
+def _check_dtype(tensor: StoredTensor, base: str) -> None:
     if tensor.dtype not in DTYPES:
         reason = f"its weights are stored as {tensor.dtype}; known are {', '.join(DTYPES)}"
         raise UnsupportedAdapter(base, f"the tensor {label(tensor)}", reason)
-    leaf = module.name.rpartition(".")[2]
-    if leaf in _TIED_HEADS and leaf not in tensor.name.split("."):
-        reason = f"{module.name} shares it with the embeddings, which would change too"
-        raise UnsupportedAdapter(base, f"the tensor {label(tensor)}", reason)
-    found = (row_count(tensor), row_width(tensor))
-    transposed = "fan_in_fan_out" in module.variants and found == module.base_shape[::-1]
-    if found != (module.base_shape[::-1] if transposed else module.base_shape):
-        reason = f"{module.name} is only a part of it, and merging into parts is not implemented"
-        raise UnsupportedAdapter(base, f"the tensor {label(tensor)} of shape {list(tensor.shape)}", reason)
-    return Place(module.name, tensor, transposed)
 
 
-def additions(places: Mapping[str, list[Place]], deltas: Mapping[str, LowRank]) -> dict[str, Addition]:
-    """What is added to each tensor {label: addition}. Both tables are by module name."""
-    with torch.no_grad():
-        return {
-            label(places[module][0].tensor): Addition.of(places[module][0], delta) for module, delta in deltas.items()
-        }
+def product(place: Place, delta: LowRank, form: Form = LINEAR) -> Contribution:
+    """A delta as a change of its tensor."""
+    return place.contribution(Product(delta, place.transposed), form)
+
+
+def offset(place: Place, bias: Tensor, stored: Mapping[str, list[StoredTensor]], *, name: str) -> Contribution:
+    """A bias as a change of the base's own, next to the module's weight. `stored` is every tensor by label.
+
+    Raises UnsupportedAdapter if the base has none.
+    """
+    wanted = label(place.tensor).removesuffix("weight") + "bias"
+    found = stored.get(wanted, [])
+    if not found or found[0].shape != tuple(bias.shape):
+        reason = f"the base has no {wanted} of shape {list(bias.shape)} that it could be added to"
+        raise UnsupportedAdapter(name, f"lora_bias of the module {place.module}", reason)
+    _check_dtype(found[0], name)
+    return Place(place.module, found[0], False).contribution(Offset(bias.float().unsqueeze(1)))

@@ -1,9 +1,18 @@
-"""What a composition did to the deltas, in numbers: ranks, norms, energy kept, rounding. Plain data, no tensors."""
+"""What a composition did to the deltas, in numbers: ranks, energy, rounding, and how far the parents agree.
+
+Plain data, no tensors. Figures follow from norms, singular values and inner products, which the engine fills in.
+"""
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
+
+from composition.parents import Measured, cosine, pairs
+
+SHARES = {"rank_90": 0.90, "rank_99": 0.99}  # of the energy; their names in the document
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +22,8 @@ class ModuleReport:
     `rank_in` and `norm` belong to the exact result before any truncation, `rank` to what is stored. `error` is the norm
     of what truncation took away, `rounding` that of what storing in the dtype changed after it. To these figures,
     what a method gives is exact. `merged` is the norm of what methods made on the true delta before they brought it to
-    a rank, and `lost` that of what this took away; both are 0 without such methods.
+    a rank, and `lost` that of what this took away; both are 0 without such methods. `measured`: see `parents`; nothing
+    for what came from no recipe.
     """
 
     name: str
@@ -24,15 +34,41 @@ class ModuleReport:
     rounding: float
     merged: float = 0.0
     lost: float = 0.0
+    measured: Measured = field(default_factory=Measured)
+
+    @property
+    def energy_kept(self) -> float:
+        return energy_kept(self.norm, self.error)
+
+    def document(self) -> dict[str, Any]:
+        """The module as a JSON value."""
+        return {
+            "name": self.name,
+            "rank_in": self.rank_in,
+            "rank": self.rank,
+            "norm": self.norm,
+            "error": self.error,
+            "energy_kept": self.energy_kept,
+            "rounding": self.rounding,
+            "merged": self.merged,
+            "lost": self.lost,
+            **{name: rank_needed([self], share) for name, share in SHARES.items()},
+            "cosines": cosines([self]),
+            "conflicts": conflict_document([self]),
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A composition. `device` is where it was computed; it is no part of the recipe."""
+    """A composition. `device` is where it was computed; it is no part of the recipe.
+
+    `parents` are content digests with their weights, in the order of the modules' products.
+    """
 
     dtype: str
     device: str
     modules: tuple[ModuleReport, ...]
+    parents: tuple[tuple[str, float], ...] = ()
 
     @property
     def rank(self) -> int:
@@ -70,9 +106,9 @@ class Report:
         merged = together(module.merged for module in self.modules)
         return energy_kept(merged, together(module.lost for module in self.modules)) if merged else None
 
-    def document(self) -> dict[str, Any]:
-        """The report as a JSON value."""
-        total = {
+    def total(self) -> dict[str, Any]:
+        """The figures of all modules together, as a JSON value."""
+        return {
             "rank_in": self.rank_in,
             "rank": self.rank,
             "norm": self.norm,
@@ -80,9 +116,22 @@ class Report:
             "energy_kept": self.energy_kept,
             "rounding": self.rounding,
             "merge_kept": self.merge_kept,
+            **{name: rank_needed(self.modules, share) for name, share in SHARES.items()},
+            "cosines": cosines(self.modules),
+            "conflicts": conflict_document(self.modules),
         }
-        modules = [{**asdict(module), "energy_kept": energy_kept(module.norm, module.error)} for module in self.modules]
-        return {"dtype": self.dtype, "device": self.device, "total": total, "modules": modules}
+
+    def document(self) -> dict[str, Any]:
+        """The report as a JSON value. `pairs` are positions in `parents`; every `cosines` is in their order."""
+        compared = any(module.measured.products for module in self.modules)
+        return {
+            "dtype": self.dtype,
+            "device": self.device,
+            "parents": [{"digest": digest, "weight": weight} for digest, weight in self.parents],
+            "pairs": [list(pair) for pair in pairs(len(self.parents))] if compared else [],
+            "total": self.total(),
+            "modules": [module.document() for module in self.modules],
+        }
 
 
 def energy_kept(norm: float, error: float) -> float:
@@ -93,3 +142,47 @@ def energy_kept(norm: float, error: float) -> float:
 def together(norms: Iterable[float]) -> float:
     """The norm of parts that have these norms: the root of the sum of squares."""
     return math.sqrt(math.fsum(norm * norm for norm in norms))
+
+
+def rank_needed(modules: Sequence[ModuleReport], share: float) -> int | None:
+    """The least rank that, given to every one of these modules, keeps this share of their energy together.
+
+    None where a spectrum isn't known.
+    """
+    if any(module.norm > 0 and not module.measured.spectrum for module in modules):
+        return None
+    longest = max((len(module.measured.spectrum) for module in modules), default=0)
+    energies = [0.0] * longest
+    for module in modules:
+        for index, value in enumerate(module.measured.spectrum):
+            energies[index] += value * value
+    sums = list(accumulate(energies))
+    if not sums or sums[-1] == 0.0:
+        return 0
+    return bisect_left(sums, share * sums[-1]) + 1
+
+
+def cosines(modules: Sequence[ModuleReport]) -> list[float | None]:
+    """The cosine of each pair of parents, all these modules' deltas taken as one vector; None where one has none."""
+    tables = [module.measured.products for module in modules if module.measured.products]
+    if not tables:
+        return []
+    count = len(tables[0])
+    whole = tuple(tuple(math.fsum(t[i][j] for t in tables) for j in range(count)) for i in range(count))
+    return [cosine(whole, i, j) for i, j in pairs(count)]
+
+
+def conflict_share(modules: Iterable[ModuleReport]) -> float | None:
+    """The share of entries in which the parents disagree in sign, every module counted by its size."""
+    known = [module.measured.conflicts for module in modules if module.measured.conflicts]
+    size = sum(conflicts.size for conflicts in known)
+    return math.fsum(conflicts.share * conflicts.size for conflicts in known) / size if size else None
+
+
+def conflict_document(modules: Sequence[ModuleReport]) -> dict[str, Any] | None:
+    """Conflicts of sign as a JSON value: the share, and how many entries it was counted in, of how many."""
+    share = conflict_share(modules)
+    if share is None:
+        return None
+    known = [module.measured.conflicts for module in modules if module.measured.conflicts]
+    return {"share": share, "counted": sum(c.entries for c in known), "entries": sum(c.size for c in known)}

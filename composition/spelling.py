@@ -6,10 +6,10 @@ whole. The shortest wrapping wins.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from composition.adapter import LoadedAdapter, LoadedModule
+from composition.adapter import LoadedAdapter, LoadedModule, Scale
 from registry.domain.errors import UnsupportedAdapter
 
 
@@ -31,9 +31,8 @@ class _Wrapping:
 def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
     """The name of each module {key: name} in the result. Raises UnsupportedAdapter if one can't be respelled."""
     adapters = sorted(adapters, key=lambda adapter: adapter.subject)
-    wrappings = {adapter.subject: _wrapping(adapter.by_key) for adapter in adapters}
-    known = [wrapping for wrapping in wrappings.values() if wrapping is not None]
-    target = min(known, key=lambda wrapping: (len(wrapping.outer), wrapping.outer, wrapping.inner), default=None)
+    wrappings = {adapter.subject: _wrapping(adapter.named) for adapter in adapters}
+    target = _target(adapters, wrappings)
     _refuse_lookalikes(adapters)
     names: dict[str, str] = {}
     for adapter in adapters:
@@ -46,14 +45,38 @@ def spellings(adapters: Iterable[LoadedAdapter]) -> dict[str, str]:
     return dict(sorted(names.items(), key=lambda item: item[1]))
 
 
+def speller(adapters: Iterable[LoadedAdapter]) -> Callable[[LoadedAdapter, str], str]:
+    """How the result calls a module of an adapter that has no delta. The function raises UnsupportedAdapter."""
+    adapters = tuple(adapters)
+    _refuse_lookalikes(adapters)
+    wrappings = {adapter.subject: _wrapping(adapter.named) for adapter in adapters}
+    target = _target(adapters, wrappings)
+
+    def spell(adapter: LoadedAdapter, module: str) -> str:
+        name = _spelled(module, wrappings[adapter.subject], target)
+        if name is None:
+            reason = "it has no place in the model that another input was trained in"
+            raise UnsupportedAdapter(adapter.subject, f"the module {module}", reason)
+        return name
+
+    return spell
+
+
+def _target(adapters: Iterable[LoadedAdapter], wrappings: Mapping[str, "_Wrapping | None"]) -> "_Wrapping | None":
+    """The shortest wrapping; if some adapters bring a head that the base doesn't have, the shortest of theirs."""
+    known = [(adapter, found) for adapter in adapters if (found := wrappings[adapter.subject]) is not None]
+    heads = [found for adapter, found in known if any(item.base_tensor is None for item in adapter.replacements)]
+    candidates = heads or [found for _, found in known]
+    return min(candidates, key=lambda found: (len(found.outer), found.outer, found.inner), default=None)
+
+
 def _refuse_lookalikes(adapters: Iterable[LoadedAdapter]) -> None:
     """Without a base to match, `bert.encoder.0` of one input and `encoder.0` of another can't be told to be the same.
 
     Combining them as two modules would give a file that nothing loads whole, so it is refused.
     """
     unmatched = {
-        adapter.subject: {module.name for module in adapter.modules if module.base_tensor is None}
-        for adapter in adapters
+        adapter.subject: {module.name for module in adapter.named if module.base_tensor is None} for adapter in adapters
     }
     everywhere = frozenset[str]().union(*unmatched.values())
     for subject, own in unmatched.items():
@@ -85,14 +108,14 @@ def _spelled(name: str, wrapping: _Wrapping | None, target: _Wrapping | None) ->
     return wrapping.respell(name, target)
 
 
-def _wrapping(modules: Mapping[str, LoadedModule]) -> _Wrapping | None:
+def _wrapping(modules: Iterable[LoadedModule | Scale]) -> _Wrapping | None:
     """How an adapter's names relate to the base's; None if they aren't matched, or by a table of other names."""
-    found = {_wrapping_of(module.name, module.base_tensor) for module in modules.values() if module.base_tensor}
+    found = {_wrapping_of(module.name, module.base_tensor) for module in modules if module.base_tensor}
     return found.pop() if len(found) == 1 else None
 
 
 def _wrapping_of(name: str, base_tensor: str | None) -> _Wrapping | None:
-    outer, inner = name.split("."), (base_tensor or "").removesuffix(".weight").split(".")
+    outer, inner = name.split("."), (base_tensor or "").removesuffix(".weight").replace("/", ".").split(".")
     if outer[-1] != inner[-1]:
         return None
     while outer and inner and outer[-1] == inner[-1]:

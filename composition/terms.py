@@ -11,7 +11,7 @@ This room knows specifications and tensors, no files and no recipes.
 Source: peft 0.21.2, tuners/lora/layer.py: Embedding, _ConvNd and ParamWrapper.get_delta_weight.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -122,6 +122,11 @@ def stack_of(name: str) -> str:
 def holder_of(name: str) -> str:
     """The module that holds the parameter of an expert's delta."""
     return stack_of(name).rpartition(".")[0]
+
+
+def adapted_kinds(forms: Mapping[str, Form]) -> dict[str, str]:
+    """{module: kind} of deltas {name: form}; experts' stand for the module that holds their parameter."""
+    return {holder_of(name) if form.kind == "parameter" else name: form.kind for name, form in forms.items()}
 
 
 def stacks(names: Iterable[str]) -> dict[str, set[str]]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from composition.base_merge import Progress, check_format
 from composition.diagnosis import UNDERFLOW, Suspect, diagnose
+from composition.merge_plan import Progress, check_format
 from composition.replay import Pair, replay, ways
 from composition.shards import DTYPES, OpenFiles, headers_index, label, row_count, row_width
 from composition.weights import AdapterWeights, has_factors, open_weights, read_factors
@@ -93,7 +93,7 @@ def verify_merge(merged: Path, *, base: Path, adapter: Path, progress: Progress)
     spec = match(weights.spec, index, base=str(base))
     weights = replace(weights, spec=spec)
     stored = [*models["base"].tensors, *models["merged"].tensors]
-    with OpenFiles.of([*(tensor.file for tensor in stored), weights.file]) as files:
+    with OpenFiles.of([*(tensor.file for tensor in stored), *weights.files]) as files:
         return _Verifier(files, weights, models["base"], models["merged"], progress).run()
 
 

@@ -12,8 +12,10 @@ import json
 import os
 import sys
 import warnings
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -37,48 +39,68 @@ def base_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
-class Scorer:
-    """The base model, its tokenizer, and each task's texts, labels and frozen head (labels, hidden)."""
+@dataclass(frozen=True)
+class Task:
+    """Tokenised texts of like length in batches, and for each batch its labels. head: (labels, hidden)."""
 
-    def __init__(self, tasks: list[str], split: str = "test") -> None:
+    batches: tuple[tuple[Any, torch.Tensor], ...]
+    head: torch.Tensor
+
+
+class Scorer:
+    """The base model, its tokenizer, and each task's texts, tokenised once, with their labels and frozen head.
+
+    `limit` takes so many of the first examples of each task.
+    """
+
+    def __init__(self, tasks: list[str], split: str = "test", limit: int | None = None) -> None:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(base_folder())
-        self.base = self._load()
-        self.tasks = {name: self._task(name, split) for name in tasks}
+        self.base = self.load_base()
+        self._split, self._limit = split, limit
+        self.tasks = {name: self._read(name) for name in tasks}
 
     def score(self, adapter: Path | None = None) -> dict[str, float]:
         """Accuracy on every task, of the base alone or with an adapter on top."""
-        model = self.base if adapter is None else PeftModel.from_pretrained(self._load(), str(adapter)).eval()
-        return {name: self._accuracy(model, *task) for name, task in self.tasks.items()}
+        model = self.base if adapter is None else PeftModel.from_pretrained(self.load_base(), str(adapter)).eval()
+        return {name: self.hits(model, task).float().mean().item() for name, task in self.tasks.items()}
 
-    def _load(self) -> torch.nn.Module:
+    @torch.inference_mode()
+    def hits(self, model: torch.nn.Module, task: Task) -> torch.Tensor:
+        """Which examples a model gets right, always in the same order: (examples,), bool."""
+        found = [(self._embed(model, tokens) @ task.head.T).argmax(1) == labels for tokens, labels in task.batches]
+        return torch.cat(found)
+
+    def task(self, name: str) -> Task:
+        """A task, read when it is first asked for; only while `base` is the base."""
+        if name not in self.tasks:
+            self.tasks[name] = self._read(name)
+        return self.tasks[name]
+
+    def load_base(self) -> torch.nn.Module:
+        """A copy of the base model of one's own."""
         return AutoModel.from_pretrained(base_folder(), dtype=torch.float32).eval()
 
-    def _task(self, name: str, split: str) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+    def _read(self, name: str) -> Task:
         document = json.loads((TASKS / f"{name}.json").read_text())
-        texts, labels = zip(*document[split], strict=True)
-        return list(texts), torch.tensor(labels), self._embed(self.base, document["labels"])
+        examples = sorted(
+            document[self._split][: self._limit], key=lambda example: len(self.tokenizer(example[0])["input_ids"])
+        )
+        parts = [examples[start : start + BATCH] for start in range(0, len(examples), BATCH)]  # little padding
+        batches = [
+            (self._tokens([text for text, _ in part]), torch.tensor([label for _, label in part])) for part in parts
+        ]
+        with torch.inference_mode():
+            return Task(tuple(batches), self._embed(self.base, self._tokens(document["labels"])))
 
-    def _accuracy(self, model: torch.nn.Module, texts: list[str], labels: torch.Tensor, head: torch.Tensor) -> float:
-        nearest = (self._embed(model, texts) @ head.T).argmax(1)
-        return (nearest == labels).float().mean().item()
+    def _tokens(self, texts: list[str]) -> Any:
+        return self.tokenizer(texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
 
-    @torch.inference_mode()
-    @torch.inference_mode()
-    def _embed(self, model: torch.nn.Module, texts: list[str]) -> torch.Tensor:
+    def _embed(self, model: torch.nn.Module, tokens: Any) -> torch.Tensor:
         """Mean-pooled, normalised embeddings: (texts, hidden)."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding in a batch
-        rows: dict[int, torch.Tensor] = {}
-        for start in range(0, len(order), BATCH):
-            picked = order[start : start + BATCH]
-            rows |= zip(picked, self._pool(model, [texts[i] for i in picked]), strict=True)
-        return torch.stack([rows[i] for i in range(len(texts))])
-
-    def _pool(self, model: torch.nn.Module, texts: list[str]) -> torch.Tensor:
-        batch = self.tokenizer(texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
-        hidden = model(**batch).last_hidden_state.float()
-        mask = batch["attention_mask"].unsqueeze(-1).float()
+        hidden = model(**tokens).last_hidden_state.float()
+        mask = tokens["attention_mask"].unsqueeze(-1).float()
         return F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""Score what each method makes of two real adapters: does a blend do both tasks?
+"""Score what a method makes of two real adapters: does a blend do both tasks?
 
     python examples/score_methods.py [--split dev|test] [--seeds 1] [EXPRESSION ...]
 
@@ -49,6 +49,7 @@ TABLE = (
 
 
 def load(name: str) -> LoadedAdapter:
+    """An adapter of examples/adapters, by its folder's name."""
     folder = ADAPTERS / name
     data = (folder / WEIGHTS_NAME).read_bytes()
     entry = FileEntry(WEIGHTS_NAME, sha256(data).hexdigest(), len(data))
@@ -68,6 +69,7 @@ def score(scorer: Scorer, text: str, inputs: dict[str, LoadedAdapter]) -> tuple[
 
 
 def digest(name: str) -> str:
+    """What pins an input here: these adapters are in no registry."""
     return sha256(name.encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from composition.low_rank import Truncation
+from composition.methods.consensus import added
 from composition.methods.method import Input, number, weights, whole
 from composition.methods.ties import trimmed
 from composition.true_delta import Tile, TrueDeltas
@@ -28,7 +29,7 @@ def breadcrumbs(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncat
     def merge(tile: Tile) -> Tensor:
         bounds = tile.values.new_tensor(outlying).view(-1, 1, 1)
         values = torch.where(tile.values.abs() < bounds, trimmed(tile.values, least), 0)
-        return factor * (values * weights(inputs, tile.values)).sum(0)
+        return factor * added(values * weights(inputs, tile.values))
 
     return deltas.fit(merge, whole(params, "rank"))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from composition.low_rank import Truncation
-from composition.methods.consensus import Consensus
+from composition.methods.consensus import Consensus, added
 from composition.methods.method import Input, number, weights, whole
 from composition.sparsify import uniform
 from composition.true_delta import Tile, TrueDeltas
@@ -24,7 +24,7 @@ def dare_linear(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncat
     factor = number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        return factor * (dropped(tile, inputs, params) * weights(inputs, tile.values)).sum(0)
+        return factor * added(dropped(tile, inputs, params) * weights(inputs, tile.values))
 
     return TrueDeltas([item.delta for item in inputs]).fit(merge, whole(params, "rank"))
 

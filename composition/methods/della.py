@@ -29,7 +29,8 @@ def della(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncation:
         values = torch.stack([_pruned(tile, index, item, params) for index, item in enumerate(inputs)])
         return factor * rule.merged(values, weights(inputs, tile.values))
 
-    return TrueDeltas([item.delta for item in inputs]).fit(merge, whole(params, "rank"))
+    deltas = TrueDeltas([item.delta for item in inputs], portable=True)  # ranks of near ties decide on masks
+    return deltas.fit(merge, whole(params, "rank"))
 
 
 def _pruned(tile: Tile, index: int, item: Input, params: Mapping[str, Value]) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from composition.low_rank import Truncation
+from composition.methods.consensus import added
 from composition.methods.method import Input, number, weights, whole
 from composition.methods.ties import trimmed, trimming
 from composition.true_delta import Tile, TrueDeltas
@@ -23,6 +24,6 @@ def magnitude(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncatio
     factor = number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        return factor * (trimmed(tile.values, least) * weights(inputs, tile.values)).sum(0)
+        return factor * added(trimmed(tile.values, least) * weights(inputs, tile.values))
 
     return deltas.fit(merge, whole(params, "rank"))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from composition.low_rank import Truncation
-from composition.methods.consensus import Consensus
+from composition.methods.consensus import Consensus, added
 from composition.methods.method import Input, number, whole
 from composition.sparsify import thresholds
 from composition.true_delta import Tile, TrueDeltas
@@ -28,7 +28,7 @@ def sce(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncation:
     """Merge by SCE. Parameters: density, lambda, rank."""
     deltas = TrueDeltas([item.scaled for item in inputs])
     least = _least_variance(deltas, number(params, "density"))
-    energies = sum(_selected(tile.values, least).double().square().sum((1, 2)) for tile in deltas.tiles())
+    energies = sum(_selected(tile.values, least).double().square().sum((1, 2)) for tile in deltas.blocks())
     factor = number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
@@ -49,7 +49,7 @@ def _least_variance(deltas: TrueDeltas, density: float) -> float:
 
 def variance(values: Tensor) -> Tensor:
     """Of each element between inputs, their mean square distance from the mean. values: (inputs, …)."""
-    return (values - values.mean(0)).square().mean(0)
+    return added((values - added(values) / len(values)).square()) / len(values)
 
 
 def _selected(values: Tensor, least: float) -> Tensor:
@@ -61,5 +61,5 @@ def _averaged(values: Tensor, energies: Tensor) -> Tensor:
     elected = _RULE.elected(values)
     share = (energies / energies.sum().clamp(min=torch.finfo(torch.float64).tiny)).float().view(-1, 1, 1)
     agreeing = (values * elected).clamp_(min=0)
-    divisor = (agreeing.sign() * share).sum(0)
-    return (agreeing * share).sum(0) * elected / torch.where(divisor > 0, divisor, 1)
+    divisor = added(agreeing.sign() * share)
+    return added(agreeing * share) * elected / torch.where(divisor > 0, divisor, 1)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import hardshrink
 
 from composition.low_rank import Truncation
 from composition.methods.consensus import Consensus
@@ -29,7 +28,7 @@ def ties(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncation:
     rule, factor = Consensus.of(params), number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        return factor * rule.merged(trimmed(tile.values, least), weights(inputs, tile.values))
+        return rule.merged(trimmed(tile.values, least), weights(inputs, tile.values)).mul_(factor)
 
     return deltas.fit(merge, whole(params, "rank"))
 
@@ -43,4 +42,7 @@ def trimmed(values: Tensor, least: Sequence[float]) -> Tensor:
     """Values of at least each input's magnitude, and 0 for the others. values: (inputs, …), float32."""
     bounds = torch.tensor(least)
     below = torch.nextafter(bounds, torch.full_like(bounds, -math.inf))  # hardshrink drops what is equal, too
-    return torch.stack([hardshrink(part, bound) for part, bound in zip(values, below.tolist(), strict=True)])
+    kept = torch.empty_like(values, memory_format=torch.contiguous_format)
+    for part, bound, out in zip(values, below.tolist(), kept, strict=True):
+        torch.hardshrink(part, bound, out=out)
+    return kept

@@ -11,25 +11,59 @@ The last three are kohya's; k is at least 1, except for a delta of zeros, which 
 Source: Eckart and Young 1936; kohya-ss/sd-scripts, networks/resize_lora.py, index_sv_* and rank_resize.
 """
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from composition.low_rank import LowRank, Truncation, truncate, truncate_by
+from composition.low_rank import LowRank, Truncation, truncate, truncate_by, truncate_together
 from composition.methods.method import number, whole
+from composition.small_core import Grams
+from composition.whole import matrix_of, truncate_matrix, truncate_matrix_by
 from registry.domain.method import Value
 
 
-def truncated(delta: LowRank, params: Mapping[str, Value]) -> Truncation:
+def truncated(delta: LowRank, params: Mapping[str, Value], grams: Grams | None = None) -> Truncation:
     """The best approximation by a rule. Parameters: rank, energy, error, sv_ratio, sv_cumulative, sv_fro."""
+    rank, matrix = _fixed_rank(params), _matrix(delta)
+    if matrix is None or (rank is not None and delta.rank <= rank):
+        return truncate_by(delta, _choice(params), grams) if rank is None else truncate(delta, rank, grams)
+    return truncate_matrix_by(matrix, _choice(params)) if rank is None else truncate_matrix(matrix, rank)
+
+
+def truncated_together(deltas: Sequence[LowRank], params: Mapping[str, Value]) -> list[Truncation]:
+    """The same for many deltas, those of one shape and rank at once; for a GPU."""
+    rank, alike = _fixed_rank(params), defaultdict[tuple[tuple[int, int], int], list[int]](list)
+    for index, delta in enumerate(deltas):
+        alike[delta.shape, delta.rank].append(index)
+    found: dict[int, Truncation] = {}
+    for places in alike.values():
+        group = [deltas[place] for place in places]
+        if group[0].rank == min(group[0].shape) or (rank is not None and group[0].rank <= rank):
+            found |= zip(places, (truncated(delta, params) for delta in group), strict=True)
+        else:
+            found |= zip(places, truncate_together(group, _choice(params)), strict=True)
+    return [found[index] for index in range(len(deltas))]
+
+
+def _matrix(delta: LowRank) -> Tensor | None:
+    """The matrix of a delta that is one, see `whole`."""
+    return matrix_of(delta) if delta.rank == min(delta.shape) and delta.scaling == 1.0 else None
+
+
+def _fixed_rank(params: Mapping[str, Value]) -> int | None:
+    """The rank, if nothing else is asked for."""
+    return None if any(name in params for name in _RULES) else whole(params, "rank")
+
+
+def _choice(params: Mapping[str, Value]) -> Callable[[Tensor], int]:
     rank = whole(params, "rank")
     rule = next((name for name in _RULES if name in params), None)
     if rule is None:
-        assert rank is not None
-        return truncate(delta, rank)
+        return lambda values: rank or len(values)
     target = number(params, rule)
-    return truncate_by(delta, lambda values: min(_RULES[rule](values, target), rank or len(values)))
+    return lambda values: min(_RULES[rule](values, target), rank or len(values))
 
 
 def _ratio(values: Tensor, ratio: float) -> int:

@@ -194,6 +194,9 @@ def _why_not(module: ModuleSpec, found: list[BaseTensor], hits: list[_Hit]) -> s
 
 def _fit(module: ModuleSpec, tensor: BaseTensor, index: BaseIndex) -> _Hit | None:
     shape, wanted = tensor.shape, module.base_shape
+    if module.kind == "ia3" and len(shape) == 2:
+        sides = shape[::-1] if _is_transposed(module, index) else shape
+        return _Hit(tensor) if tensor.dtype in _PACKED or module.multiplies(*sides) else None
     if shape == wanted:
         return _Hit(
             tensor, transposed=module.kind == "linear" and _is_transposed(module, index) and shape[0] == shape[1]
@@ -239,8 +242,7 @@ def _fused_expert(module: ModuleSpec, index: BaseIndex) -> list[BaseTensor]:
     number, _, projection = rest.partition(".")
     if not numbered or not number.isdecimal():
         return []
-    stacked = {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}
-    for name in (projection, stacked.get(projection, projection)):
+    for name in (projection, {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}.get(projection, projection)):
         for parameter in (f"{holder}.experts.{name}", f"{holder}.experts.{name}.weight"):
             found = [t for t in index.names.find(parameter) if len(t.shape) == 3 and int(number) < t.shape[0]]
             if found:

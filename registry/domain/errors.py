@@ -16,6 +16,7 @@
     │   ├── InvalidAdapter, RankMismatch    tensors and configuration contradict each other
     │   ├── UnsupportedAdapter              a kind that we can't keep or compose correctly yet, by name
     │   ├── BaseMismatch                    tensors that don't fit the base; names the tensor
+    │   ├── NotOnServer                     a command that needs the registry's own files
     │   ├── RankTooHigh                     a rank above what the caller can serve
     │   ├── TargetTaken                     a pull into a folder that isn't ours to change
     │   ├── OutputTaken                     a merge into a folder that holds something else
@@ -37,6 +38,7 @@
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
     ├── AuditBroken                exit 1   lines of the audit log are not what was written
     ├── NotInstalled               exit 1   a command needs an optional part of the program
+    ├── NotEnoughMemory            exit 1   a module that a device's memory can't hold
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
@@ -332,6 +334,16 @@ class BaseConflict(Refused):
 
 
 @dataclass(eq=False)
+class NotOnServer(Refused):
+    template: ClassVar[str] = "`adapters {command}` does not work against a server: {reason}"
+    hint_template: ClassVar[str] = "{instead}"
+
+    command: str
+    reason: str
+    instead: str
+
+
+@dataclass(eq=False)
 class RankTooHigh(Refused):
     template: ClassVar[str] = "{reference} has rank {rank}, above the caller's maximum of {maximum}"
     hint_template: ClassVar[str] = "raise the limit, or blend 'truncate({reference}, rank={maximum})'"
@@ -591,6 +603,15 @@ class NotInstalled(AdaptersError):
     command: str
     package: str
     extra: str
+
+
+@dataclass(eq=False)
+class NotEnoughMemory(AdaptersError):
+    template: ClassVar[str] = "{subject}: not enough memory on {device} to compute it"
+    hint_template: ClassVar[str] = "end what else uses the device, or compute it with --device cpu"
+
+    subject: str
+    device: str
 
 
 @dataclass(eq=False)

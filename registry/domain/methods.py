@@ -97,8 +97,18 @@ _TABLE = (
         exclusive=_SHARES,
     ),
     Method(
-        name="ties",
+        name="given_init",
         revision=1,
+        arity=(2, 2),
+        parameters=(),
+        commutative=False,
+        written="given_init(A, A0)",
+        summary="What a PiSSA, OLoRA, CorDA or LoRA-GA adapter adds to the published base: A less A0, its beginning.",
+        source="PiSSA, arXiv 2404.02948, appendix C",
+    ),
+    Method(
+        name="ties",
+        revision=2,  # fitted exactly up to 1024 columns
         arity=(1, MAX_INPUTS),
         parameters=(_DENSITY, *_CONSENSUS, _LAMBDA, _FITTED),
         commutative=True,
@@ -109,7 +119,7 @@ _TABLE = (
     ),
     Method(
         name="dare_linear",
-        revision=1,
+        revision=2,  # fitted exactly up to 1024 columns
         arity=(1, MAX_INPUTS),
         parameters=(_DROP, _RESCALE, _LAMBDA, _SEED, _FITTED),
         commutative=True,
@@ -120,7 +130,7 @@ _TABLE = (
     ),
     Method(
         name="dare_ties",
-        revision=1,
+        revision=2,  # fitted exactly up to 1024 columns
         arity=(1, MAX_INPUTS),
         parameters=(_DROP, _RESCALE, *_CONSENSUS, _LAMBDA, _SEED, _FITTED),
         commutative=True,
@@ -131,7 +141,7 @@ _TABLE = (
     ),
     Method(
         name="della",
-        revision=1,
+        revision=2,  # ranks magnitudes that every device rounds alike
         arity=(1, MAX_INPUTS),
         parameters=(
             _DROP,
@@ -149,7 +159,7 @@ _TABLE = (
     ),
     Method(
         name="breadcrumbs",
-        revision=1,
+        revision=2,  # fitted exactly up to 1024 columns
         arity=(1, MAX_INPUTS),
         parameters=(
             _share("density", 0.9, "the share of a delta's elements that is kept"),
@@ -164,7 +174,7 @@ _TABLE = (
     ),
     Method(
         name="sce",
-        revision=1,
+        revision=2,  # fitted exactly up to 1024 columns
         arity=(2, MAX_INPUTS),
         parameters=(
             _share("density", 0.5, "the share of the elements that is kept, those that differ most between inputs"),
@@ -178,7 +188,7 @@ _TABLE = (
     ),
     Method(
         name="magnitude",
-        revision=1,
+        revision=2,  # fitted exactly up to 1024 columns
         arity=(1, MAX_INPUTS),
         parameters=(_DENSITY, _LAMBDA, _FITTED),
         commutative=True,

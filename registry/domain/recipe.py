@@ -13,21 +13,26 @@ terms added up, zero terms dropped, `lerp` written as the sum that it is, and th
 the inputs of a function whose order means nothing. So two expressions that say the same give one digest. Weights are
 taken as the decimals they print as and combined exactly: 0.1*A + 0.2*A - 0.3*A is nothing, in any order.
 
-The digest covers the tree, the content digests, the methods' revisions and the dtype. It covers neither the adapters'
-names and versions (kept in `inputs`, for the lineage) nor the device.
+A document may also say what becomes of replaced modules (`registry.domain.replacements`), and the fingerprint of the
+base where the result depends on its weights.
+
+The digest covers the tree, the content digests, the methods' revisions, the dtype and these two. It covers neither the
+adapters' names and versions (kept in `inputs`, for the lineage) nor the device.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any, Self
 
 from registry.domain.digest import json_digest
 from registry.domain.errors import InvalidRecipe, WrongUsage
-from registry.domain.method import Value
 from registry.domain.methods import METHODS, validate
+from registry.domain.recipe_tree import Call, Leaf, Node, canonical, is_zero, leaves, linear, node_document
 from registry.domain.records import Parent
 from registry.domain.reference import Reference, Selector
+from registry.domain.replacements import KEY, Replacements
+
+__all__ = ("Call", "Leaf", "Node", "Recipe", "canonical", "leaves", "linear", "node_document")
 
 SCHEMA = 1
 DTYPES = ("float32", "bfloat16", "float16")
@@ -37,46 +42,18 @@ MAX_DEPTH = 2 * MAX_NESTING + 4  # nodes: a nesting is at most a function and a 
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
-    """An adapter. `digest` is its content digest once pinned; `reference` then names the exact version."""
-
-    reference: Reference
-    digest: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A method applied to children. `params` holds every parameter, defaults included; a sum's are its `weights`."""
-
-    method: str
-    params: Mapping[str, Value]
-    children: tuple["Node", ...]
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """A sum's factors, one per child; only for `linear`."""
-        weights = self.params["weights"]
-        assert isinstance(weights, tuple)
-        return weights
-
-
-Node = Leaf | Call
-
-
-def linear(weights: tuple[float, ...], children: tuple[Node, ...]) -> Node:
-    """A weighted sum; one child at weight 1 is that child."""
-    if weights == (1.0,):
-        return children[0]
-    return Call("linear", {"weights": weights}, children)
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
-    """A tree and the dtype that its result is stored in. `inputs` are the pinned adapters, empty before `pin`."""
+    """A tree and the dtype that its result is stored in. `inputs` are the pinned adapters, empty before `pin`.
+
+    `replacements` says what becomes of modules that inputs replace. `base` is the fingerprint of the base where the
+    result is a function of its weights too. Neither is in a document or a digest where it is None.
+    """
 
     root: Node
     dtype: str = "float32"
     inputs: tuple[Parent, ...] = ()
+    replacements: Replacements | None = None
+    base: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -88,21 +65,28 @@ class Recipe:
 
         What is pinned in it stays pinned: `pin` then checks that the versions still have that content.
         """
-        fields = _mapping(document, "document", {"schema", "dtype", "root", "inputs"})
+        fields = _mapping(document, "document", {"schema", "dtype", "root", "inputs", KEY, "base"})
         if fields.get("schema", SCHEMA) != SCHEMA:
             raise InvalidRecipe("schema", f"this program reads schema {SCHEMA}, not {fields['schema']!r}")
         inputs = tuple(_read_input(item, f"inputs[{i}]") for i, item in enumerate(_items(fields, "inputs", "inputs")))
-        root = _Reader(inputs).node(fields.get("root"), "root", 1)
-        return cls(root, _text(fields.get("dtype", "float32"), "dtype"), inputs)
+        reader = _Reader(inputs)
+        root = reader.node(fields.get("root"), "root", 1)
+        base = _digest(fields["base"], "base") if "base" in fields else None
+        choice = reader.replacements(fields[KEY]) if KEY in fields else None
+        return cls(root, _text(fields.get("dtype", "float32"), "dtype"), inputs, choice, base)
 
     @property
     def is_pinned(self) -> bool:
-        return all(leaf.digest is not None for leaf in leaves(self.root))
+        return all(leaf.digest is not None for leaf in (*leaves(self.root), *self._sources))
+
+    @property
+    def _sources(self) -> tuple[Leaf, ...]:
+        return (self.replacements.source,) if self.replacements and self.replacements.source else ()
 
     @property
     def is_zero(self) -> bool:
         """Whether every term cancels, so that nothing is left to store."""
-        return _is_zero(canonical(self.root))
+        return is_zero(canonical(self.root))
 
     def pin(self, resolve: Callable[[Reference], Parent]) -> Self:
         """Replace every reference by the version that it means now, and bring the tree into its canonical form.
@@ -112,15 +96,22 @@ class Recipe:
         content now.
         """
         found: dict[Reference, Parent] = {}
-        for leaf in (*leaves(self.root), *map(_leaf_of, self.inputs)):
+        for leaf in (*leaves(self.root), *map(_leaf_of, self.inputs), *self._sources):
             if leaf.reference not in found:
                 found[leaf.reference] = resolve(leaf.reference)
             _check_content(leaf, found[leaf.reference])
         inputs = sorted(set(found.values()), key=lambda parent: (parent.digest, parent.adapter, parent.version))
         named = {parent.digest: _leaf_of(parent) for parent in reversed(inputs)}  # the first of several names
-        root = canonical(_pinned(self.root, {reference: named[found[reference].digest] for reference in found}))
+        pinned = {reference: named[found[reference].digest] for reference in found}
+        root = canonical(_pinned(self.root, pinned))
         kept = {leaf.digest for leaf in leaves(root)}
-        return replace(self, root=root, inputs=tuple(parent for parent in inputs if parent.digest in kept))
+        choice = self.replacements
+        for source in self._sources:
+            if pinned[source.reference].digest not in kept:
+                raise InvalidRecipe(KEY, f"{source.reference} is no input of this recipe, or cancels in it")
+            choice = Replacements("from", pinned[source.reference])
+        inputs = [parent for parent in inputs if parent.digest in kept]
+        return replace(self, root=root, inputs=tuple(inputs), replacements=choice)
 
     def with_rank(self, rank: int) -> Self:
         """Truncate the whole to a rank (`--rank`). Raises WrongUsage if the recipe already ends in another rank."""
@@ -136,13 +127,25 @@ class Recipe:
         """The same tree, stored in another dtype."""
         return replace(self, dtype=dtype)
 
+    def with_replacements(self, choice: Replacements) -> Self:
+        """The same tree with this choice. Raises WrongUsage if the recipe has made another one."""
+        if self.replacements not in (None, choice):
+            raise WrongUsage(f"{KEY} {choice} contradicts the recipe, which says {self.replacements}")
+        return replace(self, replacements=choice)
+
+    def with_base(self, fingerprint: str | None) -> Self:
+        """The same recipe as a function of a base's weights, or of none's."""
+        return replace(self, base=fingerprint)
+
     def document(self) -> dict[str, Any]:
         """The recipe as a JSON value with every default and the methods' revisions explicit."""
         inputs = [
             {"adapter": str(parent.adapter), "version": parent.version, "digest": parent.digest}
             for parent in self.inputs
         ]
-        return {"schema": SCHEMA, "dtype": self.dtype, "root": node_document(self.root), "inputs": inputs}
+        given: dict[str, Any] = {KEY: self.replacements.document()} if self.replacements else {}
+        given |= {"base": self.base} if self.base else {}
+        return {"schema": SCHEMA, "dtype": self.dtype, "root": node_document(self.root), "inputs": inputs, **given}
 
     @property
     def digest(self) -> str:
@@ -152,92 +155,6 @@ class Recipe:
         document = replace(self, root=canonical(self.root), inputs=()).document()
         del document["inputs"]
         return json_digest(document)
-
-
-# -- the tree ---------------------------------------------------------------------------------------------------------
-
-
-def leaves(node: Node) -> Iterator[Leaf]:
-    """Every leaf, in the order of the expression."""
-    if isinstance(node, Leaf):
-        yield node
-    else:
-        for child in node.children:
-            yield from leaves(child)
-
-
-def node_document(node: Node) -> dict[str, Any]:
-    """A node as a JSON value; a pinned leaf is its content digest and nothing else."""
-    if isinstance(node, Leaf):
-        return {"adapter": str(node.reference)} if node.digest is None else {"digest": node.digest}
-    return {
-        "method": node.method,
-        "revision": METHODS[node.method].revision,
-        "params": {name: list(value) if isinstance(value, tuple) else value for name, value in node.params.items()},
-        "inputs": [node_document(child) for child in node.children],
-    }
-
-
-def canonical(node: Node) -> Node:
-    """The one form of everything that is equal to a node as a sum of terms. Idempotent.
-
-    A sum whose terms all cancel is a `linear` node without children. Raises InvalidRecipe when a weight overflows.
-    """
-    terms: dict[str, _Term] = {}
-    _collect(node, Fraction(1), terms)
-    kept = [(weight, terms[key].node) for key in sorted(terms) if (weight := _rounded(terms[key].weight))]
-    return linear(tuple(weight for weight, _ in kept), tuple(child for _, child in kept))
-
-
-@dataclass(slots=True)
-class _Term:
-    node: Node
-    weight: Fraction
-
-
-def _collect(node: Node, weight: Fraction, terms: dict[str, _Term]) -> None:
-    if isinstance(node, Call) and node.method in ("linear", "lerp"):
-        for factor, child in zip(_factors(node), node.children, strict=True):
-            _collect(child, weight * factor, terms)
-        return
-    if isinstance(node, Call):
-        node = replace(node, children=_canonical_inputs(node))
-        if all(_is_zero(child) for child in node.children):
-            return
-    term = terms.setdefault(json_digest(node_document(node)), _Term(node, Fraction(0)))
-    term.weight += weight
-
-
-def _canonical_inputs(node: Call) -> tuple[Node, ...]:
-    """A function's inputs in their one form, sorted by digest if their order means nothing."""
-    children = [canonical(child) for child in node.children]
-    if len(children) > 1 and any(map(_is_zero, children)):
-        raise InvalidRecipe("root", f"an input of {node.method} cancels to nothing; leave it out")
-    if METHODS[node.method].commutative:
-        children.sort(key=lambda child: json_digest(node_document(child)))
-    return tuple(children)
-
-
-def _factors(node: Call) -> tuple[Fraction, ...]:
-    if node.method == "lerp":
-        t = _exact(node.params["t"])
-        return (1 - t, t)
-    return tuple(_exact(weight) for weight in node.weights)
-
-
-def _exact(number: Value) -> Fraction:
-    return Fraction(repr(number))  # the decimal that it prints as, so that 0.1 + 0.2 - 0.3 is nothing
-
-
-def _rounded(weight: Fraction) -> float:
-    try:
-        return float(weight)
-    except OverflowError:
-        raise InvalidRecipe("root", "the product of nested weights is not finite") from None
-
-
-def _is_zero(node: Node) -> bool:
-    return isinstance(node, Call) and not node.children
 
 
 def _pinned(node: Node, pinned: Mapping[Reference, Leaf]) -> Node:
@@ -292,6 +209,15 @@ class _Reader:
         node = Call(name, values, children)
         return linear(node.weights, children) if name == "linear" else node
 
+    def replacements(self, value: object) -> Replacements:
+        if isinstance(value, str) and "=" not in value:
+            return Replacements.parse(value)
+        fields = _mapping(value, KEY, {"from"})
+        source = self.node(fields.get("from"), f"{KEY}.from", 1)
+        if not isinstance(source, Leaf):
+            raise InvalidRecipe(f"{KEY}.from", "an adapter belongs here")
+        return Replacements("from", source)
+
     def _leaf(self, text: str, kind: str, where: str) -> Leaf:
         self._leaves += 1
         if self._leaves > MAX_LEAVES:
@@ -308,13 +234,18 @@ def _read_input(value: object, where: str) -> Parent:
     version = fields.get("version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise InvalidRecipe(f"{where}.version", "a version is a number from 1 on")
-    digest = _text(fields.get("digest"), f"{where}.digest")
-    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-        raise InvalidRecipe(f"{where}.digest", "a digest is 64 lowercase hex digits")
+    digest = _digest(fields.get("digest"), f"{where}.digest")
     name = Reference.parse(_text(fields.get("adapter"), f"{where}.adapter"))
     if name.selector is not Selector.MAIN:
         raise InvalidRecipe(f"{where}.adapter", "write team/name; the version stands beside it")
     return Parent(name.adapter, version, digest)
+
+
+def _digest(value: object, where: str) -> str:
+    digest = _text(value, where)
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise InvalidRecipe(where, "a digest is 64 lowercase hex digits")
+    return digest
 
 
 def _mapping(value: object, where: str, allowed: set[str] | None) -> Mapping[str, object]:

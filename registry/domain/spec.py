@@ -28,9 +28,10 @@ class ModuleSpec:
 
     `name` is its path in the adapter without PEFT's `base_model.model.`. `kind` says how its delta is stored:
     linear | embedding | conv | parameter (target_parameters) | saved (modules_to_save) | tokens (trainable tokens)
-    | bias | loha | lokr. `rank` 0 and `alpha`, `scaling` 0.0 where they don't apply (saved, tokens, bias).
+    | bias | loha | lokr | ia3. `rank` 0 and `alpha`, `scaling` 0.0 where they don't apply (saved, tokens, bias, ia3).
+    Of an IA3 vector's sides, `in_features` and `out_features`, the one that isn't multiplied is 0.
     `scaling` is the factor in front of B·A: alpha / rank, rsLoRA alpha / sqrt(rank).
-    `tensors` maps a role (A, B, magnitude, bias_B, full …) to the tensor's name in the file.
+    `tensors` maps a role (A, B, magnitude, bias_B, scale, full …) to the tensor's name in the file.
     `base_shape` is the shape of the base's tensor, as far as the adapter tells (linear: out, in). `experts` is how
     many deltas a 3-D parameter stacks. `base_tensor` is the base's tensor that it adapts, once matched, or None;
     "component/name" in a base of several components.
@@ -49,6 +50,10 @@ class ModuleSpec:
     base_shape: tuple[int, ...] = ()
     experts: int = 1
     base_tensor: str | None = None
+
+    def multiplies(self, outputs: int, inputs: int) -> bool:
+        """Whether a vector of IA3 is as long as the side of this matrix that it multiplies."""
+        return (self.out_features or outputs, self.in_features or inputs) == (outputs, inputs)
 
     def to_document(self) -> dict[str, Any]:
         """Plain JSON; `from_document` reads it back."""

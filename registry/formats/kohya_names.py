@@ -67,6 +67,8 @@ def canonical_name(flat: str) -> str | None:
         return _image_layer(path)
     if prefix == _T5:
         return ".".join(("text_encoder_2", *path)) if path[:2] == ["encoder", "block"] else None
+    if path[:2] == ["encoder", "layers"]:  # a trainer on transformers 5, whose CLIP has no `text_model` any more
+        path = ["text_model", *path]
     return ".".join((_ENCODERS[prefix], *path)) if path[0] in {"text_model", "text_projection"} else None
 
 

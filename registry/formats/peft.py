@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
+from registry.formats import ia3
 from registry.formats.json_document import JsonLimits, parse_object
-from registry.formats.peft_config import LoraSettings, read_settings
+from registry.formats.peft_config import LoraSettings, read_settings, read_texts
 from registry.formats.peft_modules import SHOWN_BY_TENSORS, build_modules
 from registry.formats.peft_tensors import sort_tensors
 from registry.formats.safetensors import Header, Limits
@@ -38,7 +39,10 @@ def read(config: bytes, header: Header, *, config_path: str = CONFIG) -> Adapter
 
     Raises InvalidFile, InvalidAdapter or RankMismatch naming the key or the tensor; UnsupportedAdapter naming the kind.
     """
-    settings = read_settings(parse_object(config, path=config_path), path=config_path)
+    document = parse_object(config, path=config_path)
+    if document.get("peft_type") == ia3.PEFT_TYPE:
+        return ia3.read(document, header, texts=read_texts(document, path=config_path))
+    settings = read_settings(document, path=config_path)
     modules = build_modules(sort_tensors(header.tensors, settings), settings)
     if not any(module.kind in _FACTOR_KINDS for module in modules):
         raise InvalidAdapter("tensors", "none of them is a LoRA factor")

@@ -122,12 +122,22 @@ def read_settings(document: dict[str, Any], *, path: str) -> LoraSettings:
     )
 
 
+def read_texts(document: dict[str, Any], *, path: str) -> dict[str, str | None]:
+    """What every configuration says of base and task. Raises as `read_settings` does."""
+    _check_libraries(document, path)
+    return {key: _text(document, key) for key in ("base_model_name_or_path", "revision", "task_type")}
+
+
 def _check_kind(document: dict[str, Any], path: str) -> None:
     kind = document.get("peft_type")
     if not isinstance(kind, str):
         raise InvalidAdapter(f"{path}: peft_type", "it is missing")
     if kind != "LORA":
-        raise UnsupportedAdapter(path, f"peft_type {kind[:80]}", "adapters of peft_type LORA are kept")
+        raise UnsupportedAdapter(path, f"peft_type {kind[:80]}", "adapters of peft_type LORA and IA3 are kept")
+    _check_libraries(document, path)
+
+
+def _check_libraries(document: dict[str, Any], path: str) -> None:
     mapping = document.get("auto_mapping")
     if mapping is None:
         return

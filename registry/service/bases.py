@@ -54,7 +54,7 @@ class Bases(UseCases):
     def add_base(self, label: str, index: BaseIndex) -> BaseModel:
         """Register a base's tensor index under a label; the same base twice is one. Raises NameTaken."""
         self.require_operator("name", "base models")
-        _check_label(label)
+        check_label(label)
         with self.database.writing() as catalog:
             base = catalog.bases.add(label, index, actor=self.actor, at=self.clock())
             added = {"name": label, "fingerprint": base.fingerprint}
@@ -107,7 +107,8 @@ def _refuse_self_link(base: BaseModel, links: Mapping[str, str]) -> None:
         raise WrongUsage("a base can't be linked to itself")
 
 
-def _check_label(label: str) -> None:
+def check_label(label: str) -> None:
+    """Raises WrongUsage for a text that can't name a base."""
     usable = label.isprintable() and label == label.strip() and not label.startswith("sha256:")
     if not label or len(label) > _LABEL_LIMIT or not usable:
         raise WrongUsage(f"{label[:80]!r} can't name a base: 1 to {_LABEL_LIMIT} printable characters, not sha256:…")

@@ -1,5 +1,6 @@
 """Versions: numbered contents of an adapter."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import update
@@ -11,6 +12,7 @@ from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.spec import ModuleSpec
 from registry.sql.lookup import find_alias, find_version
 from registry.sql.rows import adapter_id_of, is_version, version_id, version_record, version_rows
+from registry.sql.tables.names import adapters
 from registry.sql.tables.versions import versions
 
 
@@ -58,6 +60,17 @@ class Versions:
         page = rows[:limit]
         following = str(page[-1]["number"]) if len(rows) > limit else None
         return Page(tuple(version_record(row) for row in page), following)
+
+    def newest(self, names: Iterable[AdapterName]) -> dict[AdapterName, Version]:
+        """The version with the highest number of each of these adapters, whatever its status, without its files.
+
+        One statement for all of them; an adapter without versions is left out.
+        """
+        statement = version_rows().where(
+            adapters.c.name_key.in_([name.key for name in names]), versions.c.number == adapters.c.last_number
+        )
+        found = map(version_record, self._connection.execute(statement).mappings())
+        return {version.adapter: version for version in found}
 
     def modules(self, name: AdapterName, number: int) -> tuple[ModuleSpec, ...]:
         """The modules of a version. Raises VersionNotFound."""

@@ -48,6 +48,56 @@ def test_a_dry_run_reports_and_keeps_nothing(stocked):
     stocked("show", "demo/new", code=3)
 
 
+def report_table(out):
+    """The lines of the report's table, from its head on."""
+    lines = out.splitlines()
+    return lines[next(i for i, line in enumerate(lines) if line.startswith("module ")) :][:4]
+
+
+def test_a_dry_run_prints_the_table_that_the_blend_prints(stocked):
+    text = f"truncate({SUM}, rank=4)"
+    dry, real = (stocked("blend", text, "--into", "demo/new", *flags).out for flags in (["--dry-run"], []))
+    head, query, value, both = report_table(dry)
+    assert report_table(real) == [head, query, value, both]
+    assert head.split() == ["module", "n", "rank", "kept", "90%", "99%", "signs", "cosine"]
+    assert query.split()[0] == "encoder.layer.*.attention.self.query" and both.split()[:2] == ["all", "12"]
+
+
+def test_one_parent_needs_no_columns_of_agreement(stocked):
+    head, *_ = report_table(stocked("blend", "2*demo/wordnet", "--into", "demo/new", "--dry-run").out)
+    assert head.split() == ["module", "n", "rank", "kept", "90%", "99%"]
+
+
+def test_a_full_report_counts_every_entry(stocked):
+    for options, every in (([], False), (["--report", "full"], True)):
+        report = stocked("blend", SUM, "--into", "demo/new", "--dry-run", "--json", *options).json["report"]
+        conflicts = report["total"]["conflicts"]
+        assert conflicts["entries"] == 12 * 384 * 384
+        assert (conflicts["counted"] == conflicts["entries"]) == every
+        assert conflicts["share"] == pytest.approx(0.495, abs=0.01)
+
+
+def test_show_tells_what_a_blend_was_published_with(stocked):
+    made = stocked("blend", SUM, "--into", "demo/new", "--rank", "6", "--json").json
+    shown = stocked("show", "demo/new", "--json").json
+    assert shown["report"] == made["report"]["total"]
+    text = " ".join(stocked("show", "demo/new").out.split())
+    assert "of the energy kept, 90% within rank" in text and "signs differ in" in text
+    assert stocked("show", "demo/wordnet", "--json").json["report"] is None
+
+
+STRANGE = ["{", "[]", '{"recipe_digest": null}', '{"recipe_digest": ["a"]}', '{"report": {"total": {"rank_90": 1}}}']
+
+
+@pytest.mark.parametrize("content", [*STRANGE, '{"recipe_digest": "DIGEST", "report": "x"}'])
+def test_a_report_that_somebody_pushed_is_nobodys(content, stocked, desk):
+    digest = stocked("blend", SUM, "--into", "demo/new", "--json").json["recipe_digest"]
+    stocked("pull", "demo/new", "--to", "copy")
+    (desk / "copy" / "composition.json").write_text(content.replace("DIGEST", digest))
+    stocked("push", "./copy", "demo/new", "--message", "by hand")
+    assert stocked("show", "demo/new", "--json").json["report"] is None
+
+
 def test_rank_truncates_and_contradictions_are_refused(stocked):
     made = stocked("blend", SUM, "--into", "demo/new", "--rank", "6", "--json").json
     assert made["version"]["rank"] == 6
@@ -142,3 +192,13 @@ def test_adapters_of_different_bases_are_refused_by_name(stocked):
     failed = stocked("blend", "demo/gloss + demo/wordnet", "--into", "demo/new", "--json", code=4).error
     assert failed["error"] == "base_conflict"
     assert {failed["detail"]["left"], failed["detail"]["right"]} == {"demo/gloss@v1", "demo/wordnet@v1"}
+
+
+def test_figures_that_are_none_are_not_printed(stocked, desk):
+    digest = stocked("blend", SUM, "--into", "demo/new", "--json").json["recipe_digest"]
+    stocked("pull", "demo/new", "--to", "copy")
+    total = {"rank_90": "\x1b[2J", "rank_99": 7, "cosines": {"a": 1}, "conflicts": [1], "energy_kept": True}
+    document = {"recipe_digest": digest, "report": {"total": total}}
+    (desk / "copy" / "composition.json").write_text(json.dumps(document))
+    stocked("push", "./copy", "demo/new", "--message", "by hand")
+    assert "report  99% within rank 7\n" in stocked("show", "demo/new").out

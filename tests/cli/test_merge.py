@@ -22,6 +22,17 @@ def test_a_merged_model_matches_its_adapter_and_tells_every_files_digest(stocked
     assert found["faults"] == {"scaling_missing": 12}
 
 
+def test_a_merged_model_is_registered_where_asked_and_its_name_must_be_free(stocked, desk):
+    line = ("merge", "demo/sentiment", "--base", BASE, "--out", "known", "--register")
+    error = stocked(*line, "sentence-transformers/all-MiniLM-L6-v2", "--json", code=5).error
+    assert error["error"] == "name_taken" and not (desk / "known").exists()
+    assert "can't name a base" in stocked(*line, " no", code=2).err
+    done = stocked(*line, "demo/known", "--json").json
+    shown = stocked("base", "show", "demo/known", "--json").json
+    assert done["registered"] == shown and shown["names"] == ["demo/known"]
+    assert shown["fingerprint"] != done["base"]["fingerprint"]
+
+
 def test_verify_merge_leaves_with_the_code_of_its_verdict(stocked, desk):
     check = ("verify-merge", "tuned", "--base", BASE, "--adapter")
     assert "matches" in stocked(*check, "demo/sentiment").out
@@ -79,3 +90,14 @@ def test_inspect_reads_the_weights_of_a_version_where_asked(stocked):
     values = torch.linalg.svdvals(2.0 * tensors[name.format("B")].double() @ tensors[name.format("A")].double())
     (found,) = [m for m in weights["modules"] if m["module"] == "encoder.layer.0.attention.self.query"]
     assert found["singular"] == pytest.approx(values[:8].tolist(), rel=1e-6)
+
+
+def test_inspect_reads_the_weights_of_a_single_file_and_of_a_version_made_of_it(stocked, desk):
+    file = stocked("inspect", "./style.safetensors", "--weights", "--json").json
+    (desk / "style").mkdir()
+    (desk / "style.safetensors").rename(desk / "style" / "style.safetensors")
+    stocked("push", "./style", "demo/style")
+    version = stocked("inspect", "demo/style", "--weights", "--json").json
+    assert {module["kind"] for module in file["weights"]["modules"]} == {"loha"}
+    assert version["weights"] == file["weights"]
+    assert all(module["norm"] > 0 for module in file["weights"]["modules"])

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from composition.base_jobs import merge
-from composition.base_merge import Merged
+from composition.merge_job import merge
+from composition.merge_plan import Merged
 from registry.blobs.filesystem import FolderStore
 from registry.domain.errors import (
     BaseMismatch,
@@ -204,7 +204,7 @@ def test_an_output_that_exists_is_not_touched(small: World) -> None:
 
 
 def test_a_started_merge_is_not_continued_with_another_recipe(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("composition.base_merge._write_manifest", _fail)
+    monkeypatch.setattr("composition.base_merge.write_manifest", _fail)
     with pytest.raises(InvalidFile, match="planted"):
         run(small, "demo/a")
     monkeypatch.undo()
@@ -228,7 +228,7 @@ def _fail(*_: object) -> None:
 
 
 def test_a_finished_shard_that_was_damaged_is_written_again(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("composition.base_merge._write_manifest", _fail)
+    monkeypatch.setattr("composition.base_merge.write_manifest", _fail)
     with pytest.raises(InvalidFile, match="planted"):
         run(small, "demo/a")
     monkeypatch.undo()
@@ -242,7 +242,7 @@ def test_a_finished_shard_that_was_damaged_is_written_again(small: World, monkey
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("composition.base_merge.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr("composition.merge_folder.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(NotEnoughSpace, match="10 are free"):
         run(small, "demo/a")
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composition.adapter import LoadedAdapter, LoadedModule
-from composition.engine import Composition, choose_device, compose
+from composition.engine import Composition, compose
 from composition.low_rank import LowRank
+from composition.schedule import choose_device
 from registry.domain.errors import InvalidAdapter, InvalidRecipe, InvalidSetting, UnsupportedAdapter
 from registry.domain.expression import parse
 from tests.composition.cases import (

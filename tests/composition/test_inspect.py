@@ -68,6 +68,15 @@ def test_whole_heads_and_tokenizers_are_told_with_their_digests(tmp_path: Path) 
     assert "score" in statistics.findings[0]
 
 
+def test_a_head_and_a_router_that_are_saved_whole_are_told_apart(tmp_path: Path) -> None:
+    extra = {"base_model.model.score.weight": torch.randn(3, 40)}
+    extra |= {f"base_model.model.model.layers.{n}.mlp.gate.weight": torch.randn(8, 40) for n in range(2)}
+    folder = write_lora(tmp_path / "a", factors(1), extra=extra, modules_to_save=["score", "gate"])
+    (found,) = inspect_weights(folder).findings
+    assert "score.weight (head)" in found
+    assert found.count("(router)") == 2
+
+
 def test_a_rank_that_contradicts_the_configuration_is_refused(tmp_path: Path) -> None:
     folder = write_lora(tmp_path / "a", factors(1), r=8)
     with pytest.raises(RankMismatch):

@@ -1,6 +1,7 @@
 """The compose use case on a real registry: SQLite and a folder."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from registry.domain.errors import (
     VersionNotFound,
 )
 from registry.domain.expression import parse
+from registry.domain.methods import METHODS
 from registry.domain.records import Evidence, Status, Version
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.spec import AdapterSpec
@@ -117,6 +119,21 @@ def test_a_dry_run_reports_and_keeps_nothing(registry: Registry) -> None:
         registry.adapter(INTO)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_reports_in_a_dry_run_what_it_publishes(registry: Registry, method: str) -> None:
+    written = METHODS[method].written.replace("- 0.5*C", "").replace("rank=16", "rank=3")
+    text = re.sub(r"\b([AB])\b", lambda found: f"demo/{found[1].lower()}", written).strip()
+    dry = run(registry, text, dry_run=True)
+    assert dry.version is None and dry.report is not None
+    with pytest.raises(AdapterNotFound, match="demo/blend"):
+        registry.adapter(INTO)
+    assert run(registry, text).report == dry.report
+    total = dry.report.total()
+    assert 0 < total["rank_90"] <= total["rank_99"]
+    assert len(dry.report.parents) == (1 if method == "truncate" else 2)
+    assert (total["conflicts"] is None) == (method == "truncate")
+
+
 def test_the_description_holds_the_recipe_and_the_report_and_is_not_content(registry: Registry) -> None:
     result = run(registry, "truncate(demo/a + demo/b, rank=3)")
     assert result.version is not None and result.report is not None
@@ -129,6 +146,7 @@ def test_the_description_holds_the_recipe_and_the_report_and_is_not_content(regi
         card = stream.read().decode()
     assert "truncate(demo/a + demo/b, rank=3)" in card and f'base_model: "{TOY}"' in card
     assert "of the energy is kept" in card
+    assert "90% of the energy lies within rank" in card and "signs differ in" in card
 
 
 def test_a_blend_of_a_blend_is_the_sum_of_all(registry: Registry) -> None:

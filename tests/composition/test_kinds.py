@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from composition.adapter import LoadedAdapter, LoadedModule
-from composition.base_jobs import place_composition
 from composition.engine import compose
 from composition.files import CONFIG_NAME, save_composition
 from registry.domain.errors import UnsupportedAdapter
-from registry.formats.base_files import StoredBase
 from tests.composition.cases import assert_close, by_digest, dense, load, pin
 from tests.composition.kinds import TOKENS, deltas, layers, opened, output, save_trained, trained, weighted
 
@@ -221,10 +219,3 @@ def test_what_is_not_combined_is_refused_by_name(tmp_path: Path, config: dict[st
     with pytest.raises(UnsupportedAdapter) as caught:
         load(tmp_path / "a")
     assert caught.value.variant == variant
-
-
-@pytest.mark.parametrize("name", ["embedding", "conv", "lora_bias", "experts"])
-def test_merging_into_a_base_refuses_what_is_not_linear(tmp_path: Path, name: str) -> None:
-    composition = compose(pin("t/a"), Pair(tmp_path, name).inputs, device="cpu")
-    with pytest.raises(UnsupportedAdapter, match="only linear layers"):
-        place_composition(composition, StoredBase("safetensors", None, ()), name="base")

@@ -12,11 +12,12 @@ from composition.adapter import LoadedAdapter
 from composition.base_weights import BaseWeights
 from composition.engine import compose
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
-from composition.jobs import blend
+from composition.jobs import Inputs, blend
 from registry.blobs.filesystem import FolderStore
 from registry.domain.bases import match
 from registry.domain.errors import BaseConflict, InvalidAdapter, UnsupportedAdapter
 from registry.domain.expression import parse
+from registry.domain.recipe import Recipe
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.spec import AdapterSpec
 from registry.formats.base_model import index_base
@@ -162,6 +163,11 @@ def test_a_blend_takes_the_base_by_its_fingerprint(folders: dict[str, Path], tmp
         version = registry.find_version(Reference.parse("t/blend"))
         assert result.version and result.version.digest == version.digest
         assert result.report and result.report.error > 0
+        document = result.recipe.document()
+        assert document.pop("base") == index_base(base).fingerprint  # the result is a function of it
+        assert Recipe.from_document(document).pin(Inputs(registry).resolve).digest != result.recipe.digest
+        again = blend(registry, Recipe.from_document(document), into, device="cpu", base=base)
+        assert again.report is None and again.recipe.digest == result.recipe.digest
         assert "dora" not in AdapterSpec(version.summary, registry.modules(version)).summary.variants
     finally:
         registry.close()

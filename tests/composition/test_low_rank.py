@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from composition import low_rank
-from composition.low_rank import LowRank, Truncation, balanced, concatenate, interpolate, truncate
+from composition.low_rank import LowRank, Truncation, balanced, concatenate, distance, interpolate, spectrum, truncate
+from composition.small_core import by_grams, by_householder
 
 algebra = settings(max_examples=50, deadline=None)
 
@@ -127,7 +127,8 @@ def test_what_cancels_has_rank_zero(single: list[LowRank], rank: int) -> None:
 
 def test_the_two_ways_to_the_core_agree() -> None:
     term = delta(300, 280, 24, seed=1, scaling=-0.3) + delta(300, 280, 8, seed=2)
-    gram, householder = low_rank._gram_core(term), low_rank._householder(term)
+    gram = by_grams(term.B, term.A.T, term.scaling, term.grams())
+    householder = by_householder(term.B, term.A.T, term.scaling)
     assert gram is not None
     values = torch.linalg.svdvals(gram.matrix)
     expected = torch.linalg.svdvals(householder.matrix)
@@ -138,7 +139,7 @@ def test_an_ill_conditioned_sum_falls_back_to_householder_and_stays_right() -> N
     term = delta(40, 30, 4, seed=1)
     nearly = LowRank(term.A, term.B * (1 + 1e-6))
     rest = nearly - term
-    assert low_rank._gram_core(rest) is None
+    assert by_grams(rest.B, rest.A.T, rest.scaling, rest.grams()) is None
     result = truncate(rest, 2)
     best = float(torch.linalg.svdvals(rest.dense())[2:].norm())
     assert result.error == pytest.approx(best, rel=1e-6)
@@ -178,7 +179,7 @@ def test_more_ranks_than_dimensions_are_truncated_exactly() -> None:
 
 def test_a_sum_of_more_ranks_than_dimensions_needs_no_matrix_of_ranks_by_ranks() -> None:
     term = concatenate([delta(5, 4, 3, seed=seed) for seed in range(4)])
-    assert low_rank._core(term).matrix.shape == (5, 4)
+    assert len(spectrum(term)) == 4
 
 
 def test_a_truncated_delta_has_its_singular_values_split_evenly_between_the_factors() -> None:
@@ -194,6 +195,16 @@ def test_balancing_rounds_nothing(single: list[LowRank]) -> None:
     assert torch.equal(result.dense(), term.dense())
     ratio = result.A.norm(dim=1) / result.B.norm(dim=0)
     assert ratio.log2().abs().max() <= 1.001
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [1e-14, 1e-4, 1.0])
+def test_the_distance_to_rounded_factors_is_the_dense_one(dtype: torch.dtype, scale: float) -> None:
+    term = delta(50, 40, 5, seed=3)
+    term = LowRank(term.A * scale, term.B * scale) if dtype == torch.bfloat16 else term
+    rounded = LowRank(term.A.to(dtype), term.B.to(dtype))
+    exact = float((term.dense() - rounded.dense()).norm())
+    assert distance(term, rounded) == pytest.approx(exact, rel=1e-5)
 
 
 def test_factors_that_do_not_fit_are_refused() -> None:

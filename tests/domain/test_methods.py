@@ -26,7 +26,7 @@ def test_every_method_says_its_source_its_summary_and_how_it_is_written() -> Non
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InvalidRecipe, match=r"'soup'.*linear, lerp, slerp, truncate, ties") as caught:
+    with pytest.raises(InvalidRecipe, match=r"'soup'.*linear, lerp, slerp, truncate, given_init, ties") as caught:
         find_method("soup", "root.inputs[1]")
     assert caught.value.where == "root.inputs[1].method"
 

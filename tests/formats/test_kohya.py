@@ -65,6 +65,12 @@ def test_text_encoders_have_their_own_prefixes(flat: str, name: str, family: Fam
     assert flat_name(name, family) == flat
 
 
+def test_a_clip_of_transformers_5_is_the_same_text_encoder() -> None:
+    """Trainers on transformers 5, whose CLIP has no `text_model` any more, leave it out of the keys."""
+    flat = "lora_te1_encoder_layers_3_mlp_fc1"
+    assert canonical_name(flat) == canonical_name("lora_te1_text_model_encoder_layers_3_mlp_fc1")
+
+
 @pytest.mark.parametrize("flat", ["lora_unet_nothing_0", "lora_unet_", "lora_te_mid_block_attentions_0", "other_x"])
 def test_a_key_of_no_layer_is_none(flat: str) -> None:
     assert canonical_name(flat) is None

@@ -47,8 +47,17 @@ def with_peft(base: str, adapter: str) -> dict[str, Any]:
 
 def with_llama(base: str, adapter: str, reference: str) -> dict[str, Any]:
     import numpy as np
-    from llama_cpp import Llama
+    from llama_cpp import Llama, llama_cpp
 
+    defaults = llama_cpp.llama_model_default_params
+
+    def without_repacking() -> Any:
+        """As `--no-repack`: ggml's AMX kernels (0.25.3) crash on this model, with an adapter or without."""
+        params = defaults()
+        params.use_extra_bufts = False
+        return params
+
+    llama_cpp.llama_model_default_params = without_repacking
     tokens = json.loads(Path(reference).read_text())["tokens"]
 
     def total(lora: str | None) -> float:

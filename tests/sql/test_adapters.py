@@ -1,11 +1,16 @@
 """Adapters: names unique without case, listing by pages."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
+from sqlalchemy.engine import Engine
 
 from registry.domain.errors import AdapterNotFound, NameTaken
-from registry.domain.records import Adapter
-from registry.domain.reference import AdapterName
+from registry.domain.records import Adapter, Status
+from registry.domain.reference import AdapterName, Reference, Selector
 from registry.sql.engine import Database
 from registry.sql.tables.principals import memberships, principals
 from tests.sql.catalog_records import NAME, at, promote, publish
@@ -68,6 +73,38 @@ def test_listing_pages_by_name_and_keeps_to_the_team(database: Database) -> None
     assert seen == sorted(names, key=str.lower)
     assert [str(adapter.name) for adapter in team.items] == ["a/x", "a/y", "a/Z"]
     assert team.cursor is None
+
+
+def test_the_newest_versions_of_a_page_come_from_one_statement(database: Database) -> None:
+    names = [AdapterName("demo", f"a{index}") for index in range(5)]
+    with database.writing() as catalog:
+        for index, name in enumerate(names):
+            catalog.adapters.ensure(name, actor="ann", at=at())
+            for number in range(index):
+                publish(catalog, f"{name} {number}", name=name)
+        catalog.versions.set_status(names[4], 4, status=Status.YANKED, reason="wrong")
+    with database.reading() as catalog:
+        wanted = [catalog.versions.find(Reference(name, Selector.VERSION, str(n))) for n, name in enumerate(names)]
+        with counted() as statements:
+            found = catalog.versions.newest(names)
+    assert len(statements) == 1
+    assert [found.get(name) for name in names] == [version and replace(version, files=()) for version in wanted]
+    assert found[names[4]].status is Status.YANKED and names[0] not in found
+
+
+@contextmanager
+def counted() -> Iterator[list[str]]:
+    """The statements that run meanwhile, on any connection."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
 
 
 def test_locking_an_absent_adapter_names_it(database: Database) -> None:

@@ -1,0 +1,124 @@
+"""Two adapters of a whole Llama-2-7B (224 modules, rank 16, 80 MB each in bf16) to one, file to file with fsync.
+
+    truncate   the sum at rank 16 again           cp of its output, then fsync
+    cat        the exact sum, of rank 32          cp of its output, then fsync
+
+Each runs in a process of its own, which times the work and not its imports: reading and hashing both files, composing,
+writing, and fsync.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.memory import peak_mebibytes
+from composition.engine import compose
+from composition.files import WEIGHTS_NAME, load_adapter, save_composition
+from composition.schedule import in_pool, workers_of_machine
+from registry.domain.expression import parse
+from registry.domain.records import FileEntry, Parent
+from registry.formats.peft import read_folder
+
+LAYERS, HIDDEN, INNER, RANK = 32, 4096, 11008, 16
+NAMES = ("left", "right")
+EXPRESSIONS = {"truncate": f"truncate(t/left + t/right, rank={RANK})", "cat": "t/left + t/right"}
+PARTS = {
+    **{f"self_attn.{name}": (HIDDEN, HIDDEN) for name in ("q_proj", "k_proj", "v_proj", "o_proj")},
+    "mlp.gate_proj": (INNER, HIDDEN),
+    "mlp.up_proj": (INNER, HIDDEN),
+    "mlp.down_proj": (HIDDEN, INNER),
+}
+
+
+def write_adapters(folder: Path, layers: int = LAYERS) -> None:
+    """The two adapters, `left` and `right`, and what their files must be."""
+    for seed, name in enumerate(NAMES):
+        generator, tensors = torch.Generator().manual_seed(seed), {}
+        for layer in range(layers):
+            for part, (out, inside) in PARTS.items():
+                path = f"base_model.model.model.layers.{layer}.{part}.lora_"
+                a, b = torch.randn(RANK, inside, generator=generator), torch.randn(out, RANK, generator=generator)
+                tensors[f"{path}A.weight"] = (a / inside**0.5).bfloat16()
+                tensors[f"{path}B.weight"] = (b / inside**0.5).bfloat16()
+        (folder / name).mkdir()
+        save_file(tensors, folder / name / WEIGHTS_NAME, metadata={"format": "pt"})
+        targets = [part.rpartition(".")[2] for part in PARTS]
+        config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 2 * RANK, "target_modules": targets}
+        (folder / name / "adapter_config.json").write_text(json.dumps(config))
+        data = (folder / name / WEIGHTS_NAME).read_bytes()
+        (folder / f"{name}.json").write_text(json.dumps([sha256(data).hexdigest(), len(data)]))
+
+
+def measure(folder: Path, rounds: int) -> dict[str, list[list[float]]]:
+    """[seconds, CPU seconds, MiB] of every contender in every round; the floors are `cp truncate` and `cp cat`."""
+    found: dict[str, list[list[float]]] = {}
+    for _ in range(rounds):
+        for name in ("truncate", "cp truncate", "cat", "cp cat"):
+            os.sync()
+            line = [sys.executable, "-m", "benchmarks.compose_files", name, str(folder)]
+            done = subprocess.run(line, check=True, capture_output=True, text=True)
+            found.setdefault(name, []).append(json.loads(done.stdout))
+    return found
+
+
+def run(name: str, folder: Path) -> None:
+    kind = name.removeprefix("cp ")
+    out = folder / name.replace(" ", "-")
+    shutil.rmtree(out, ignore_errors=True)
+    os.sync()
+    if name == kind:
+        out.mkdir()
+        work = lambda: blend(EXPRESSIONS[kind], folder, out)  # noqa: E731
+    else:
+        work = lambda: copy(folder / kind, out)  # noqa: E731
+    spent: list[float] = []
+
+    def timed() -> None:
+        started, cpu = time.perf_counter(), time.process_time()
+        work()
+        spent.extend((time.perf_counter() - started, time.process_time() - cpu))
+
+    peak = peak_mebibytes(timed)
+    print(json.dumps([*spent, peak]))
+
+
+def blend(text: str, folder: Path, out: Path) -> None:
+    specs = {name: read_folder(folder / name) for name in NAMES}
+
+    def load(name: str):  # type: ignore[no-untyped-def]
+        digest, size = json.loads((folder / f"{name}.json").read_text())
+        with (folder / name / WEIGHTS_NAME).open("rb") as stream:
+            file = FileEntry(WEIGHTS_NAME, digest, size)
+            return load_adapter(stream, specs[name], subject=name, file=file)
+
+    loaded = dict(zip(NAMES, in_pool(load, NAMES, workers_of_machine()), strict=True))
+    inputs = {sha256(name.encode()).hexdigest(): adapter for name, adapter in loaded.items()}
+    recipe = parse(text, "bfloat16").pin(
+        lambda reference: Parent(reference.adapter, 1, sha256(reference.adapter.name.encode()).hexdigest())
+    )
+    save_composition(compose(recipe, inputs, device="cpu"), out)
+    sync(out)
+
+
+def copy(source: Path, out: Path) -> None:
+    subprocess.run(["cp", "-r", str(source), str(out)], check=True)
+    sync(out)
+
+
+def sync(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], Path(sys.argv[2]))

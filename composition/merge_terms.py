@@ -1,0 +1,181 @@
+"""What a recipe adds to the tensors of a base: the engine's composition, and DoRA, which the base's rows decide.
+
+Everything but DoRA is composed first and is a product of two factors, or a bias. An adapter with DoRA that is a term
+of the recipe's sum is merged exactly instead, row by row: its delta has full rank, and here it need not be stored.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from composition.adapter import LoadedAdapter, LoadedModule
+from composition.changes import Change, Contribution, Product, Rescaled, changes_of
+from composition.engine import Progress, compose
+from composition.low_rank import is_finite
+from composition.placement import HEADS, Place, by_label, delta_spec, offset, place_modules, product
+from composition.shards import OpenFiles, headers_index, label, row_blocks, row_count, row_width
+from composition.terms import Form, stack_of
+from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
+from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, linear
+from registry.formats.base_files import StoredBase
+from registry.formats.json_document import parse_object
+
+# Architectures with a head that is the embeddings' matrix if the checkpoint has none of its own.
+_WITH_HEAD = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForMaskedLM")
+_EMBEDDINGS = frozenset({"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"})
+
+Placed = Mapping[str, list[Place]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """Changes by tensor, the tensor of each module, and what the inputs' configurations call the base."""
+
+    changes: Mapping[str, Change]
+    modules: Mapping[str, str]
+    base_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The base that is merged into: where it is, and what its headers say."""
+
+    folder: Path
+    stored: StoredBase
+
+    @property
+    def name(self) -> str:
+        return str(self.folder)
+
+
+def merge_terms(
+    recipe: Recipe, inputs: Mapping[str, LoadedAdapter], target: Target, *, device: str, progress: Progress
+) -> Terms:
+    """What a pinned recipe over inputs {content digest: adapter} changes in a base.
+
+    Raises what `compose` and `place_modules` raise, and UnsupportedAdapter for a bias that the base lacks and for
+    embeddings that are its head too.
+    """
+    _refuse_replacing(recipe, inputs.values())
+    whole, rest = _divided(canonical(recipe.root), inputs)
+    contributions: list[Contribution] = []
+    names = {adapter.summary.base_name for _, adapter in whole}
+    if rest is not None:
+        composition = compose(replace(recipe, root=rest), inputs, device=device, progress=progress)
+        names = {composition.base_name}
+        modules = [
+            LoadedModule(each.name, None, each.delta, each.form, each.bias)
+            for each in composition.modules
+            if each.delta.rank or each.bias is not None
+        ]
+        contributions += _contributions(modules, target, 1.0, transposed=composition.fan_in_fan_out)
+    for weight, adapter in whole:
+        contributions += _contributions(adapter.modules, target, weight, transposed=adapter.fan_in_fan_out)
+    tensors = {each.module: each.label for each in contributions}
+    known = sorted(name for name in names if name)
+    return Terms(changes_of(contributions), dict(sorted(tensors.items())), known[0] if known else None)
+
+
+def _refuse_replacing(recipe: Recipe, adapters: Iterable[LoadedAdapter]) -> None:
+    for adapter in adapters:
+        if adapter.scales:
+            raise UnsupportedAdapter(adapter.subject, "IA3", "it multiplies activations, and is no change of a weight")
+        if adapter.replacements or recipe.replacements:
+            kind = "a trained bias" if any(each.is_bias for each in adapter.replacements) else "modules_to_save"
+            raise UnsupportedAdapter(adapter.subject, kind, "what replaces tensors is not merged into a base yet")
+
+
+def _divided(root: Node, inputs: Mapping[str, LoadedAdapter]) -> tuple[list[tuple[float, LoadedAdapter]], Node | None]:
+    """The terms of a sum that are adapters with DoRA, and the rest of the sum."""
+    exact: list[tuple[float, LoadedAdapter]] = []
+    rest: list[tuple[float, Node]] = []
+    for weight, child in _summands(root):
+        adapter = inputs[child.digest or ""] if isinstance(child, Leaf) else None
+        if adapter and any(module.decomposed for module in adapter.modules):
+            exact.append((weight, adapter))
+        else:
+            rest.append((weight, child))
+    if exact and not rest:
+        return exact, None
+    return exact, linear(tuple(weight for weight, _ in rest), tuple(child for _, child in rest))
+
+
+def _summands(root: Node) -> Iterable[tuple[float, Node]]:
+    if isinstance(root, Call) and root.method == "linear":
+        return zip(root.weights, root.children, strict=True)
+    return [(1.0, root)]
+
+
+def _contributions(
+    modules: Iterable[LoadedModule], target: Target, weight: float, *, transposed: bool
+) -> Iterator[Contribution]:
+    modules = list(modules)
+    places, stored = _places(modules, target, transposed=transposed), by_label(target.stored)
+    with OpenFiles.of([place.tensor.file for found in places.values() for place in found]) as files:
+        for module in modules:
+            place = places[_placed_name(module.name, module.form)][0]
+            if module.decomposed is not None:
+                yield place.contribution(_rescaled(module, place, files, weight=weight))
+            else:
+                yield product(place, module.delta.scaled(weight), module.form)
+            if module.bias is not None:
+                yield offset(place, weight * module.bias.double(), stored, name=target.name)
+
+
+def _places(modules: Iterable[LoadedModule], target: Target, *, transposed: bool) -> Placed:
+    specs = {
+        _placed_name(each.name, each.form): delta_spec(each.name, each.form, each.delta.shape, transposed=transposed)
+        for each in modules
+    }
+    places = place_modules(specs.values(), target.stored, headers_index(target.stored), name=target.name)
+    for name, spec in specs.items():
+        if spec.kind == "embedding" and name.rpartition(".")[2] in _EMBEDDINGS:
+            _refuse_tied(places[name][0], target)
+    return places
+
+
+def _placed_name(name: str, form: Form) -> str:
+    return stack_of(name) if form.kind == "parameter" else name
+
+
+def _refuse_tied(place: Place, target: Target) -> None:
+    """Raises UnsupportedAdapter where the head is the embeddings' matrix, which a delta of the embeddings isn't for."""
+    path = place.tensor.file.parent / "config.json"
+    config = parse_object(path.read_bytes(), path=str(path)) if path.is_file() else {}
+    architectures = config.get("architectures")
+    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
+    own = any(HEADS.intersection(tensor.name.split(".")[-2:-1]) for tensor in target.stored.tensors)
+    if any(name.endswith(_WITH_HEAD) for name in names) and (not own or config.get("tie_word_embeddings") is True):
+        reason = f"the head of {names[0]} is tied to it, and would change with {place.module}"
+        raise UnsupportedAdapter(target.name, f"the tensor {label(place.tensor)}", reason)
+
+
+def _rescaled(module: LoadedModule, place: Place, files: OpenFiles, *, weight: float) -> Rescaled:
+    """DoRA of a module: its factors m / |W + D|, of the whole tensor. Raises InvalidAdapter where a row is zero."""
+    assert module.decomposed is not None
+    direction = Product(module.delta, place.transposed)
+    squares = _squares(place, direction, files)
+    factors = module.decomposed.magnitude.double() / squares.sqrt()
+    if not is_finite(factors):
+        raise InvalidAdapter(f"module {module.name}", "a row of the base's weight and its direction cancel")
+    return Rescaled(direction, factors.unsqueeze(0) if place.transposed else factors.unsqueeze(1), weight)
+
+
+def _squares(place: Place, direction: Product, files: OpenFiles) -> Tensor:
+    """|W + D|² of each output of a layer, over blocks of rows in their order."""
+    tensor = place.tensor
+    rows, width = row_count(tensor), row_width(tensor)
+    addend = direction.prepared(torch.float64)
+    total = torch.zeros(width if place.transposed else rows, dtype=torch.float64)
+    for start, stop in row_blocks(rows, width):
+        stored = files.rows(tensor, start, stop)
+        moved = stored.double()
+        addend.add(moved, stored, slice(start, stop))
+        if place.transposed:
+            total += moved.square_().sum(0)
+        else:
+            total[start:stop] = moved.square_().sum(1)
+    return total

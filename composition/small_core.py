@@ -1,0 +1,249 @@
+"""The small core of a product of two tall factors: left @ right.T = basis @ matrix @ basis.T, at most rank x rank.
+
+left: (out, rank); right: (in, rank). Sums run over fixed blocks in a fixed order, in float64, whatever the factors are.
+Many cores of one shape can be computed together, which saves a GPU its launches: in calls of one fixed size, so that
+how many there are doesn't change a bit. This room knows two matrices and a number in front of them, nothing of what
+they stand for. Callers see to it that it runs in one thread (`threads`).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+BLOCK = 2048  # rows of a factor that are turned into float64 at once
+CUT_OFF = 1e-13  # eigenvalues of a Gram matrix below this times the largest are zero to it
+_UNIT = torch.finfo(torch.float64).eps
+_TOGETHER = 8  # cores that are decomposed in one call
+_BLOCKS = 32  # blocks in one call of a sum over many factors
+_ROWS = 1024  # rows of such a block
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grams:
+    """Gram matrices of both factors, (…, rank, rank) each, in float64."""
+
+    left: Tensor
+    right: Tensor
+
+    @classmethod
+    def of(cls, left: Tensor, right: Tensor) -> Self:
+        return cls(gram(left), gram(right))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Basis:
+    """Orthonormal columns within a factor's span: `tall @ small`; tall: (n, k), small: (k, any) or None for 1."""
+
+    tall: Tensor
+    small: Tensor | None
+
+    def times(self, inside: Tensor) -> "Basis":
+        """The basis after a rotation, or some of its columns; nothing tall is formed."""
+        return Basis(self.tall, inside if self.small is None else self.small @ inside)
+
+    def formed(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """The columns themselves, (n, any), computed in float64 block by block; laid out as the factor is."""
+        if self.small is None:
+            return self.tall.to(dtype)
+        wide, small = _is_wide(self.tall), self.small.contiguous()
+        side = self.tall.T if wide else self.tall
+        shape = (small.shape[1], len(self.tall)) if wide else (len(self.tall), small.shape[1])
+        out = torch.empty(shape, dtype=dtype, device=small.device)
+        if wide:
+            small = small.T.contiguous()
+            for part, block in zip(torch.split(out, BLOCK, dim=1), _columns(side), strict=True):
+                part.copy_(small @ block)
+            return out.T
+        for part, block in zip(torch.split(out, BLOCK), _rows(side), strict=True):
+            part.copy_(block @ small)
+        return out
+
+    def against(self, other: "Basis") -> Tensor:
+        """The inner products of all columns with all of another basis's."""
+        product = gram(self.tall, other.tall)
+        product = product if self.small is None else self.small.T @ product
+        return product if other.small is None else product @ other.small
+
+
+Svd = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Core:
+    """The product = left @ matrix @ right.T. `noise`: singular values below it mean nothing.
+
+    What Gram matrices can't tell from zero is zero in the matrix and in the bases. `known`: its singular value
+    decomposition, where that was computed along with others'.
+    """
+
+    matrix: Tensor
+    left: Basis
+    right: Basis
+    noise: float
+    known: Svd | None = None
+
+    def svd(self) -> Svd:
+        """U, the values from the largest on, and Vᵀ."""
+        return self.known or torch.linalg.svd(self.matrix, full_matrices=False)
+
+
+def by_grams(left: Tensor, right: Tensor, scaling: float, grams: Grams) -> Core | None:
+    """Core by the eigenvectors of both Gram matrices; None if what the cut-off drops may matter."""
+    return _core(left, right, scaling, _Joint.of(grams))
+
+
+def by_householder(left: Tensor, right: Tensor, scaling: float) -> Core:
+    """Core by QR of both factors in float64: exact also where they cancel."""
+    size_left, size_right = gram(left).diagonal().sqrt(), gram(right).diagonal().sqrt()
+    live = (size_left > 0) & (size_right > 0)
+    balance = torch.where(live, (size_right / size_left).sqrt(), 1)
+    q, r = torch.linalg.qr(left.double() * balance * live)
+    other_q, other_r = torch.linalg.qr(right.double() / balance * live)
+    noise = 4 * abs(scaling) * float(r.norm() * other_r.norm()) * _UNIT * left.shape[1]  # of two QRs
+    return Core(scaling * (r @ other_r.T), Basis(q, None), Basis(other_q, None), noise)
+
+
+Factors = tuple[Tensor, Tensor, float]
+"""left, right and scaling."""
+
+
+def by_grams_together(factors: Sequence[Factors]) -> list[Core | None]:
+    """As `by_grams` for factors of one shape, with the same bits for each alone and among others."""
+    grams = Grams(_grams([left for left, _, _ in factors]), _grams([right for _, right, _ in factors]))
+    found: list[Core | None] = []
+    for start in range(0, len(factors), _TOGETHER):
+        chosen = factors[start : start + _TOGETHER]
+        part = Grams(_filled(grams.left[start : start + _TOGETHER]), _filled(grams.right[start : start + _TOGETHER]))
+        joint = _Joint.of(part)
+        known = torch.linalg.svd(joint.matrix, full_matrices=False)
+        limits = joint.limits.cpu()  # once for all of them
+        for i, item in enumerate(chosen):
+            core = _core(*item, joint.at(i, limits), known=(known[0][i], known[1][i], known[2][i]))
+            found.append(core)
+    return found
+
+
+def _filled(stack: Tensor) -> Tensor:
+    """As many as go together: what a GPU's library computes may depend on how many there are."""
+    return torch.cat((stack, stack[-1:].expand(_TOGETHER - len(stack), *stack.shape[1:])))
+
+
+# -- through Gram matrices --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Joint:
+    """Core and bases of B @ A: (…, r, r). limits: (…, 3): the largest value at most, what is lost at most, the norm."""
+
+    matrix: Tensor
+    left: Tensor
+    right: Tensor
+    limits: Tensor
+
+    @classmethod
+    def of(cls, grams: Grams) -> "_Joint":
+        """Columns are equilibrated first (|a_i| = |b_i|), so that the cut-off sees each pair at its product's size."""
+        size_left, size_right = (side.diagonal(dim1=-2, dim2=-1) for side in (grams.left, grams.right))
+        live = (size_left > 0) & (size_right > 0)
+        balance = torch.where(live, (size_right / size_left) ** 0.25, 1)
+        left, right = _Side.of(grams.left, balance * live), _Side.of(grams.right, live / balance)
+        matrix = left.root[..., :, None] * (left.vectors.mT @ right.vectors) * right.root[..., None, :]
+        lost = left.lost * right.largest + right.lost * left.largest
+        limits = torch.stack((left.largest * right.largest, lost, matrix.flatten(-2).norm(dim=-1)), dim=-1)
+        return cls(matrix, left.small, right.small, limits)
+
+    def at(self, index: int, limits: Tensor) -> "_Joint":
+        return _Joint(self.matrix[index], self.left[index], self.right[index], limits[index])
+
+
+def _core(left: Tensor, right: Tensor, scaling: float, joint: _Joint, known: Svd | None = None) -> Core | None:
+    largest, lost, norm = joint.limits.tolist()
+    if not (lost <= 1e-7 * norm and norm > 0):
+        return None
+    if known:
+        known = (known[0] * math.copysign(1.0, scaling), known[1] * abs(scaling), known[2])
+    noise = abs(scaling) * largest * _UNIT * left.shape[1]
+    return Core(scaling * joint.matrix, Basis(left, joint.left), Basis(right, joint.right), noise, known)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Side:
+    """Eigenvectors of one factor's Gram matrix, and roots of the eigenvalues: 0 for those that are cut off.
+
+    small: the orthonormal basis in terms of the factor's columns. largest: the root of the largest eigenvalue; lost:
+    that of the largest that is cut off.
+    """
+
+    vectors: Tensor
+    root: Tensor
+    small: Tensor
+    largest: Tensor
+    lost: Tensor
+
+    @classmethod
+    def of(cls, gram: Tensor, balance: Tensor) -> "_Side":
+        values, vectors = torch.linalg.eigh(gram * balance[..., :, None] * balance[..., None, :])
+        values = values.clamp(min=0)
+        lengths = values.sqrt()
+        root = lengths * (values > CUT_OFF * values[..., -1:])
+        inverse = torch.where(root > 0, 1 / root, 0)
+        small = balance[..., :, None] * vectors * inverse[..., None, :]
+        return cls(vectors, root, small, lengths[..., -1], (lengths - root).amax(-1))
+
+
+# -- sums over rows ---------------------------------------------------------------------------------------------------
+
+
+def gram(tall: Tensor, other: Tensor | None = None) -> Tensor:
+    """tall.T @ other in float64, over blocks of rows in their order. tall: (n, rank); other: (n, any), or tall."""
+    if _is_wide(tall) and (other is None or _is_wide(other)):
+        wide = _columns(tall.T)
+        return _added(
+            [a @ b.T for a, b in (zip(wide, _columns(other.T), strict=True) if other is not None else _twice(wide))]
+        )
+    rows = _rows(tall)
+    return _added([a.T @ b for a, b in (zip(rows, _rows(other), strict=True) if other is not None else _twice(rows))])
+
+
+def _twice(blocks: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    return ((block, block) for block in blocks)
+
+
+def _is_wide(tall: Tensor) -> bool:
+    """Whether it is the transpose of a matrix that lies row by row, as A does."""
+    return tall.T.is_contiguous()
+
+
+def _rows(tall: Tensor) -> Iterator[Tensor]:
+    """Blocks in float64, laid out alike: another layout takes another kernel, which adds up in another order."""
+    return (block.double().contiguous() for block in torch.split(tall, BLOCK))
+
+
+def _columns(wide: Tensor) -> Iterator[Tensor]:
+    return (block.double().contiguous() for block in torch.split(wide, BLOCK, dim=1))
+
+
+def _added(parts: Sequence[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return total
+
+
+def _grams(tall: Sequence[Tensor]) -> Tensor:
+    """The Gram matrix of each, in calls of one fixed size: (len(tall), rank, rank). tall: (n, rank) each."""
+    blocks = [block for item in tall for block in torch.split(item, _ROWS)]
+    parts = torch.cat([_block_grams(blocks[at : at + _BLOCKS]) for at in range(0, len(blocks), _BLOCKS)])
+    rank = tall[0].shape[1]
+    return _added(parts[: len(blocks)].view(len(tall), -1, rank, rank).unbind(1))
+
+
+def _block_grams(blocks: Sequence[Tensor]) -> Tensor:
+    stack = blocks[0].new_zeros(_BLOCKS, _ROWS, blocks[0].shape[1], dtype=torch.float64)
+    for rows, block in zip(stack, blocks, strict=False):
+        rows[: len(block)] = block
+    return torch.bmm(stack.mT, stack)

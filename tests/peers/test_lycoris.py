@@ -1,0 +1,85 @@
+"""Files that LyCORIS writes through its entry point for sd-scripts: we read them, and give the deltas it computes."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from composition.adapter_source import read_adapter
+
+pytest.importorskip("lycoris", reason="`make test-peers` installs it in an environment of its own")
+pytest.importorskip("diffusers", reason="`make test-peers` installs it in an environment of its own")
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # third parties' deprecations at import
+    from lycoris.kohya import create_network
+
+    from tests.peers.image_models import Deltas, text_encoder, unet
+
+pytestmark = pytest.mark.filterwarnings("default")  # the peers' own warnings are not ours to mend
+
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "LoCon": {"algo": "lora"},
+    "LoHa": {"algo": "loha"},
+    "LoKr": {"algo": "lokr", "factor": 2},
+    "LoKr, both decomposed": {"algo": "lokr", "factor": 2, "decompose_both": True},
+    "LoKr, whole": {"algo": "lokr", "factor": 2, "full_matrix": True},
+}
+# LyCORIS 4.1.3's own preset `full` takes the time embedding of a U-Net twice, and stops.
+PRESET = """
+enable_conv = true
+unet_target_module = ["Transformer2DModel", "ResnetBlock2D"]
+unet_target_name = []
+text_encoder_target_module = ["CLIPAttention", "CLIPMLP"]
+"""
+
+
+def network(folder: Path, **options: Any) -> Any:
+    """What `--network_module lycoris.kohya` makes, on a small U-Net and its text encoder, with random factors."""
+    torch.manual_seed(5)
+    (folder / "preset.toml").write_text(PRESET)
+    models = text_encoder(), unet()
+    preset = str(folder / "preset.toml")
+    made = create_network(1.0, 2, 3.0, None, *models, conv_dim=2, conv_alpha=1.0, preset=preset, **options)
+    made.apply_to(*models, True, True)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter)
+    return made
+
+
+def computed(made: Any) -> Deltas:
+    """What LyCORIS adds to each weight in its forward pass, by the name that it has for the layer: (out, all others).
+
+    In 4.1.3 `get_diff_weight`, which merges, multiplies a LoHa by alpha / rank twice; what was trained is `get_weight`.
+    """
+    with torch.no_grad():
+        return {
+            layer.lora_name: (
+                layer.get_weight(layer.shape) if hasattr(layer, "get_weight") else layer.get_diff_weight()[0]
+            ).flatten(1)
+            for layer in (*made.unet_loras, *made.text_encoder_loras)
+        }
+
+
+def flat(name: str) -> str:
+    """What LyCORIS calls a layer on transformers 5, whose CLIP has no `text_model` any more."""
+    component, _, path = name.partition(".")
+    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[component]
+    return prefix + path.removeprefix("text_model.").replace(".", "_")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_file_of_lycoris_gives_the_deltas_that_lycoris_computes(algorithm: str, tmp_path: Path) -> None:
+    made = network(tmp_path, **ALGORITHMS[algorithm])
+    made.save_weights(str(tmp_path / "theirs.safetensors"), torch.float32, {"ss_network_module": "lycoris.kohya"})
+    wanted = computed(made)
+    read = {flat(layer.name): layer for layer in read_adapter(tmp_path / "theirs.safetensors").layers}
+    assert read.keys() == wanted.keys()
+    assert len(wanted) > 80
+    for name, delta in wanted.items():
+        layer = read[name]
+        ours = layer.scaling * (layer.B.double().flatten(1) @ layer.A.double().flatten(1))
+        assert float((ours - delta).norm()) <= 2e-6 * float(delta.norm()), name
+        assert delta.any(), name
