@@ -16,8 +16,8 @@ from registry.domain.records import Version
 from registry.domain.reference import Reference
 
 if TYPE_CHECKING:
+    from cli.client import Opened
     from composition.similarity import Similarity
-    from registry.service import Registry
 
 
 _SAME = "the contents are the same"
@@ -49,7 +49,7 @@ def diff(out: Output, left: Reference, right: Reference, weights: bool | None) -
 
 
 def _compare(
-    registry: "Registry", left: Version, right: Version, progress: Any, *, insist: bool
+    registry: "Opened", left: Version, right: Version, progress: Any, *, insist: bool
 ) -> tuple[tuple["Similarity", ...], str]:
     """How alike the deltas are, or why that wasn't told."""
     if left.digest == right.digest:

@@ -50,7 +50,6 @@ def inspect(out: Output, subject: str, weights: bool) -> None:
     document = {
         found.where: found.label,
         **summary_document(found.summary),
-        "base_name": found.summary.base_name,
         "training": found.training,
         "modules": [module_document(module) for module in found.modules],
     }

@@ -18,7 +18,7 @@ from registry.domain.reference import Reference, Selector
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from registry.service import Registry
+    from cli.client import Opened
 
 _MOST = 1000  # versions that one answer holds: a lineage may be as large as the registry
 _DEEPEST = 100
@@ -57,7 +57,7 @@ def _children(lineage: Lineage) -> Iterable[Parent]:
     return lineage.descendants
 
 
-def _explore(registry: "Registry", root: Lineage, edges: Edges) -> Family:
+def _explore(registry: "Opened", root: Lineage, edges: Edges) -> Family:
     """Breadth first, each version once."""
     known: dict[Parent, Lineage] = {}
     waiting = list(edges(root))

@@ -5,6 +5,7 @@ import platform
 
 import click
 
+from cli.client import refuse_on_server
 from cli.command import command
 from cli.output import Output, say
 
@@ -21,6 +22,7 @@ def migrate(out: Output) -> None:
     """
     from registry.bootstrap import migrate_registry  # lazy: start-up time
 
+    refuse_on_server("migrate", "it changes the server's database", "run it where the server is")
     before, after = migrate_registry(os.environ)
     done = f"the schema was {before or 'not there'} and is now {after}"
     unchanged = f"the schema is {after} already"

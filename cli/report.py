@@ -10,8 +10,8 @@ from registry.domain.errors import AdaptersError
 from registry.domain.records import Lineage, Version
 
 if TYPE_CHECKING:
+    from cli.client import Opened
     from composition.report import ModuleReport, Report
-    from registry.service import Registry
 
 COMPOSITION = "composition.json"  # the file in which a blend describes itself
 _LARGEST = 16 << 20  # bytes of it that are read
@@ -84,7 +84,7 @@ def _range(cosines: Sequence[float]) -> str:
 # -- what is published ------------------------------------------------------------------------------------------------
 
 
-def published_total(registry: "Registry", version: Version, lineage: Lineage) -> dict[str, Any] | None:
+def published_total(registry: "Opened", version: Version, lineage: Lineage) -> dict[str, Any] | None:
     """The figures of all modules that a version was published with; None for one that no blend of ours gave.
 
     The file is read as a stranger's: it counts only where its recipe is one that the registry knows gave the version.

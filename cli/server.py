@@ -7,8 +7,10 @@ import signal
 import socket
 import ssl
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from registry.service import Registry
 
 _BACKLOG = 2048
+_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
 _KEEP_ALIVE = 75  # seconds: longer than the usual proxy keeps an idle connection
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -85,7 +88,7 @@ def serve(
     """
     _check_installed()
     tls = _checked_tls(tls_cert, tls_key)
-    with _listen(host, port) as listening:
+    with _shared_figures(workers), _listen(host, port) as listening:
         settings = _settings(host, listening.getsockname()[1], tls=tls is not None, behind_proxy=behind_proxy)
         plan = Plan(settings, workers, grace, tls, behind_proxy)
         kept = _prepare(settings)
@@ -230,6 +233,17 @@ def _supervise(config: Any, listening: socket.socket) -> None:
     from uvicorn.supervisors import Multiprocess  # lazy: start-up time
 
     Multiprocess(config, [listening]).run()
+
+
+@contextmanager
+def _shared_figures(workers: int) -> Iterator[None]:
+    """A folder where several workers add up the figures of /metrics, unless the environment names one."""
+    if workers == 1 or _FIGURES in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="adapters-figures-") as folder:
+        os.environ[_FIGURES] = folder  # the workers inherit it
+        yield
 
 
 def _leave(_number: int, _frame: Any) -> None:

@@ -1,7 +1,7 @@
 """push and pull: folders into the registry and out of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,14 +11,13 @@ from cli.facts import base_text, shape_text, warn_if_declared
 from cli.indexing import index_path, looks_like_path
 from cli.output import Output, Progress, facts, next_step, say
 from cli.text import count, human_size
-from registry.domain.documents import move_document, version_document
 from registry.domain.records import Version
 from registry.domain.reference import AdapterName, Reference
 
 if TYPE_CHECKING:
     from registry.service.bases import BaseClaim
     from registry.service.publishing import Publication
-    from registry.service.transfers import Pull
+    from registry.service.workfolder import Pull
 
 
 @command("push", 'adapters push ./sentiment demo/sentiment --message "film reviews"')
@@ -52,7 +51,7 @@ def push(
             name, (), base=claim, message=message, metadata=dict(metadata), aliases=tuple(dict.fromkeys(aliases))
         )
         publication = registry.push_folder(path, submission, progress=progress)
-    out.answer(_document(publication), lambda: _describe_push(name, publication))
+    out.answer(publication.document, lambda: _describe_push(name, publication))
 
 
 def _claim(base: str, progress: Progress) -> "BaseClaim":
@@ -61,17 +60,6 @@ def _claim(base: str, progress: Progress) -> "BaseClaim":
     if looks_like_path(base):
         return BaseClaim(f"sha256:{index_path(Path(base), progress).fingerprint}", hashed=True)
     return BaseClaim(base)
-
-
-def _document(publication: "Publication") -> dict[str, Any]:
-    version = publication.version
-    return {
-        "created": publication.created,
-        "commit": publication.commit,
-        "version": version_document(version, files=True) if version else None,
-        "moves": [move_document(move) for move in publication.moves],
-        "left_out": list(publication.left_out),
-    }
 
 
 def _describe_push(name: AdapterName, publication: "Publication") -> None:

@@ -15,6 +15,7 @@ from composition.card import CARD_NAME, COMPOSITION_NAME
 from composition.engine import silent
 from composition.extract import Extraction, Target, extract
 from composition.files import save_composition
+from composition.library import Library
 from composition.merge_plan import Progress, check_format
 from composition.verify_merge import Verdict, verify_merge
 from registry.domain.bases import BaseIndex
@@ -22,7 +23,6 @@ from registry.domain.records import Version
 from registry.domain.reference import AdapterName, Reference
 from registry.formats.base_files import read_base
 from registry.formats.base_model import index_base
-from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Submission
 
@@ -37,7 +37,7 @@ class Extracted:
 
 
 def extract_adapter(
-    registry: Registry,
+    registry: Library,
     into: AdapterName,
     *,
     base: Path,
@@ -103,7 +103,7 @@ def _describe(folder: Path, extraction: Extraction, *, base: str, tuned: str, na
 
 
 def verify(
-    registry: Callable[[], AbstractContextManager[Registry]],
+    registry: Callable[[], AbstractContextManager[Library]],
     merged: Path,
     *,
     base: Path,
@@ -117,7 +117,7 @@ def verify(
 
 @contextmanager
 def fetched(
-    registry: Callable[[], AbstractContextManager[Registry]], adapter: Path | Reference, progress: Progress
+    registry: Callable[[], AbstractContextManager[Library]], adapter: Path | Reference, progress: Progress
 ) -> Iterator[Path]:
     """A folder with the adapter, verified and temporary if it comes from the registry. A folder needs no registry."""
     if isinstance(adapter, Path):

@@ -15,6 +15,7 @@ from composition.beginnings import with_beginnings
 from composition.card import write_description
 from composition.engine import Composition, Progress, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
+from composition.library import Library
 from composition.report import Report
 from composition.schedule import choose_device, in_pool, workers_of_machine
 from composition.similarity import Similarity, compare
@@ -27,7 +28,6 @@ from registry.domain.spec import AdapterSpec
 from registry.formats import peft
 from registry.formats.base_model import index_base
 from registry.formats.single_file import weights_file
-from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Origin, Submission
 
@@ -47,7 +47,7 @@ class BlendResult:
 
 
 def blend(
-    registry: Registry,
+    registry: Library,
     recipe: Recipe,
     into: AdapterName,
     *,
@@ -101,7 +101,7 @@ def blend(
 
 
 def _publish(
-    registry: Registry,
+    registry: Library,
     submission: Submission,
     composition: Composition,
     *,
@@ -120,7 +120,7 @@ def _publish(
 class Inputs:
     """The versions that a recipe's references mean, looked up once, and their loaded adapters."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Library) -> None:
         self._registry = registry
         self._versions: dict[Parent, Version] = {}
 
@@ -191,7 +191,7 @@ def _weights(version: Version) -> FileEntry:
 
 
 def compare_versions(
-    registry: Registry, left: Version, right: Version, progress: Progress = silent
+    registry: Library, left: Version, right: Version, progress: Progress = silent
 ) -> tuple[Similarity, ...]:
     """How alike the deltas of two versions of one base are.
 

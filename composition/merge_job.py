@@ -11,6 +11,7 @@ from composition.base_merge import merge_shards
 from composition.base_weights import BaseWeights
 from composition.engine import silent
 from composition.jobs import Inputs, check_same_base
+from composition.library import Library
 from composition.merge_plan import REVISION, Merged, Plan, Progress, check_format, check_output
 from composition.merge_terms import Target, merge_terms
 from composition.schedule import choose_device
@@ -21,12 +22,11 @@ from registry.domain.recipe import Recipe
 from registry.domain.records import BaseModel, Version
 from registry.formats.base_files import read_base
 from registry.formats.base_model import index_base
-from registry.service import Registry
 from registry.service.bases import check_label
 
 
 def merge(
-    registry: Registry,
+    registry: Library,
     recipe: Recipe,
     *,
     base: Path,
@@ -71,13 +71,13 @@ def merge(
     )
 
 
-def register_merged(registry: Registry, name: str, folder: Path, progress: Progress) -> BaseModel:
+def register_merged(registry: Library, name: str, folder: Path, progress: Progress) -> BaseModel:
     """Register a merged folder as a base model under a name that is free, so that adapters can be made for it."""
     index = index_base(folder, progress=lambda done, total: progress(f"hashing {folder.name}", done, total))
     return registry.add_base(name, index)
 
 
-def check_free(registry: Registry, name: str) -> None:
+def check_free(registry: Library, name: str) -> None:
     """Whether a base can be registered under a name, before any work is done.
 
     Raises NotAllowed for who may not, WrongUsage for what can't be a name, NameTaken.

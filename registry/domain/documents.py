@@ -42,6 +42,8 @@ def summary_document(summary: AdapterSummary) -> dict[str, Any]:
         "variants": list(summary.variants),
         "dtype": summary.dtype,
         "parameters": summary.parameters,
+        "base_name": summary.base_name,
+        "task_type": summary.task_type,
     }
 
 

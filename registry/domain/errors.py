@@ -16,6 +16,7 @@
     │   ├── InvalidAdapter, RankMismatch    tensors and configuration contradict each other
     │   ├── UnsupportedAdapter              a kind that we can't keep or compose correctly yet, by name
     │   ├── BaseMismatch                    tensors that don't fit the base; names the tensor
+    │   ├── NotOnServer                     a command that needs the registry's own files
     │   ├── RankTooHigh                     a rank above what the caller can serve
     │   ├── TargetTaken                     a pull into a folder that isn't ours to change
     │   ├── OutputTaken                     a merge into a folder that holds something else
@@ -330,6 +331,16 @@ class BaseConflict(Refused):
     left_base: str
     right: str
     right_base: str
+
+
+@dataclass(eq=False)
+class NotOnServer(Refused):
+    template: ClassVar[str] = "`adapters {command}` does not work against a server: {reason}"
+    hint_template: ClassVar[str] = "{instead}"
+
+    command: str
+    reason: str
+    instead: str
 
 
 @dataclass(eq=False)

@@ -33,7 +33,7 @@ from registry.domain.records import (
 )
 from registry.domain.reference import AdapterName
 from registry.domain.rights import Role, Scope
-from registry.domain.spec import AdapterSummary
+from registry.domain.spec import AdapterSummary, ModuleSpec
 
 Document = Mapping[str, Any]
 T = TypeVar("T")
@@ -73,6 +73,8 @@ def _summary(document: Document) -> AdapterSummary:
         variants=_texts(document["variants"]),
         dtype=_text(document["dtype"]),
         parameters=_whole(document["parameters"]),
+        base_name=_optional(document["base_name"], _text),
+        task_type=_optional(document["task_type"], _text),
     )
 
 
@@ -85,6 +87,25 @@ def _files(rows: Sequence[Document]) -> tuple[FileEntry, ...]:
 def _base_of_version(document: Document) -> VersionBase:
     name, fingerprint = _optional(document["name"], _text), _optional(document["fingerprint"], _digest)
     return VersionBase(name, fingerprint, Evidence(document["evidence"]))
+
+
+def module(document: Document) -> ModuleSpec:
+    """A module, with the names of its tensors where the document has them."""
+    return ModuleSpec(
+        name=_text(document["name"]),
+        kind=_text(document["kind"]),
+        rank=_whole(document["rank"]),
+        alpha=float(document["alpha"]),
+        scaling=float(document["scaling"]),
+        in_features=_whole(document["in_features"]),
+        out_features=_whole(document["out_features"]),
+        dtype=_text(document["dtype"]),
+        variants=_texts(document["variants"]),
+        tensors={_text(role): _text(name) for role, name in document.get("tensors", {}).items()},
+        base_shape=tuple(map(_whole, document.get("base_shape", ()))),
+        experts=_whole(document.get("experts", 1)),
+        base_tensor=_optional(document["base_tensor"], _text),
+    )
 
 
 def adapter(document: Document) -> Adapter:

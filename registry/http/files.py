@@ -12,13 +12,15 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from registry.domain.errors import VersionNotFound
 from registry.domain.records import FileEntry
-from registry.domain.reference import AdapterName, Reference, Selector
+from registry.domain.reference import Reference, Selector
 from registry.http.access import Asked
-from registry.http.schemas import problems
+from registry.http.paths import Text, version_of
+from registry.http.schemas import Responses, documented
 
 routes = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 
@@ -44,22 +46,28 @@ class Stream(StreamingResponse):
             self._file.close()
 
 
+_ANSWERS: Responses = {
+    200: {"description": "the file", "content": {_TYPE: {}}},
+    206: {"description": "one range of the file", "content": {_TYPE: {}}},
+    302: {"description": "where the store has it, for a quarter of an hour"},
+    304: {"description": "the caller has it"},
+}
+
+
 @routes.get(
     _ADDRESS,
-    operation_id="files_read",
+    operation_id="versions_file",
     summary="A file of a version",
     response_class=Response,
-    responses={
-        200: {"content": {_TYPE: {}}},
-        206: {"description": "one range of the file", "content": {_TYPE: {}}},
-        302: {"description": "where the store has it, for a quarter of an hour"},
-        304: {"description": "the caller has it"},
-        416: {"description": "a range outside the file"},
-        **problems(400, 404, 409, 410),
-    },
+    responses={**documented(None, 400, 404, 409, 410, 416), **_ANSWERS},
 )
-@routes.head(_ADDRESS, include_in_schema=False)
-def read(request: Request, registry: Asked, team: str, name: str, version: str, path: str) -> Response:
+@routes.head(
+    _ADDRESS,
+    operation_id="versions_file_facts",
+    include_in_schema=False,
+    responses={status: {"description": ""} for status in (200, 304, 400, 401, 404, 409, 410, 422)},
+)
+def read(request: Request, registry: Asked, team: str, name: str, version: Text, path: str) -> Response:
     """`version` is a number, a commit or sha256:<hex>. Of several ranges none is answered, but the whole file."""
     found = registry.find_version(_pinned(team, name, version))
     file = registry.file(found, path)
@@ -72,7 +80,7 @@ def read(request: Request, registry: Asked, team: str, name: str, version: str, 
         return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
     span = _wanted(request, file)
     if span is None:
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{file.size}"})
+        raise HTTPException(416, "the file has no such bytes", {"Content-Range": f"bytes */{file.size}"})
     stream = registry.open_file(found, path, start=span.start, length=span.length).__enter__()
     headers["Content-Length"] = str(span.length)
     if span.partial:
@@ -89,11 +97,9 @@ class _Span:
 
 def _pinned(team: str, name: str, version: str) -> Reference:
     """An address is for good, so it names a version by what never moves. Raises VersionNotFound for an alias."""
-    adapter = AdapterName.parse(f"{team}/{name}")
-    number = version.isascii() and version.isdigit()
-    reference = Reference.parse(f"{adapter}@{'v' if number else ''}{version}")
+    reference = version_of(team, name, version)
     if reference.selector not in _PINS:
-        raise VersionNotFound(str(adapter), version)
+        raise VersionNotFound(str(reference.adapter), version)
     return reference
 
 

@@ -1,16 +1,19 @@
 """Publishing: files that a team has become a commit and, where the content is new, a version."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.domain.digest import json_digest
 from registry.domain.records import FileEntry
 from registry.domain.reference import AdapterName
 from registry.http.access import Asked
-from registry.http.schemas import problems
-from registry.http.uploads import Sha256
+from registry.http.name_schemas import Move
+from registry.http.paths import Sha256, Text, name_of
+from registry.http.schemas import DIGITS, Shape, documented, example
+from registry.http.version_schemas import Version
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Submission
 
@@ -24,7 +27,7 @@ class _Strict(BaseModel):
 class FileDocument(_Strict):
     """A file of the version, which the team has: see uploads."""
 
-    path: str
+    path: Text
     sha256: Sha256
     size: Annotated[int, Field(ge=0, description="bytes")]
 
@@ -32,19 +35,33 @@ class FileDocument(_Strict):
 class BaseDocument(_Strict):
     """The base model: a label, or sha256: and its fingerprint. `hashed`: the caller computed it from the weights."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[Text, Field(min_length=1)]
     hashed: bool = False
 
 
 class NewVersion(_Strict):
     """A file tree as a whole. `expected_head` is the commit that the caller last saw on main; "" for none."""
 
+    model_config = example(
+        files=[{"path": "adapter_model.safetensors", "sha256": DIGITS, "size": 1000}], aliases=["canary"]
+    ) | {"strict": True}
+
     files: Annotated[list[FileDocument], Field(min_length=1)]
-    base: str | BaseDocument | None = None
+    base: Text | BaseDocument | None = None
     message: str = ""
     metadata: dict[str, str] = {}
     aliases: list[str] = []
-    expected_head: str | None = None
+    expected_head: Text | None = None
+
+
+class Published(Shape):
+    """What came of it. `version` is null when the files hold no adapter yet."""
+
+    created: bool
+    commit: str
+    version: Version | None
+    moves: list[Move]
+    left_out: list[str]
 
 
 @routes.post(
@@ -52,29 +69,25 @@ class NewVersion(_Strict):
     operation_id="versions_publish",
     status_code=201,
     summary="Publish files as a version",
-    responses={
-        200: {"description": "the content was there already: its version is answered"},
-        **problems(400, 403, 404, 409, 412),
-    },
+    responses=documented(Published, 400, 403, 404, 409, 410, 412, 413, status=201)
+    | {200: {"model": Published, "description": "the content was there already, or holds no adapter yet"}},
 )
 def publish(
     registry: Asked,
     team: str,
     name: str,
     new: NewVersion,
-    response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1)] = None,
-) -> dict[str, Any]:
+) -> JSONResponse:
     """Checked as `adapters push` checks a folder. With an Idempotency-Key the same request is answered as before."""
-    adapter = AdapterName.parse(f"{team}/{name}")
+    adapter = name_of(team, name)
     submission = _submission(adapter, new)
     if idempotency_key is None:
         document = registry.publish(submission).document
     else:
         request = json_digest(["publish", str(adapter), new.model_dump(mode="json")])
         document = registry.publish_once(submission, key=idempotency_key, request=request)
-    response.status_code = 201 if document["created"] else 200
-    return document
+    return JSONResponse(document, 201 if document["created"] else 200)
 
 
 def _submission(adapter: AdapterName, new: NewVersion) -> Submission:

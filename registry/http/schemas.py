@@ -50,10 +50,12 @@ _PROBLEMS: Mapping[int, str] = {
     401: "the token is missing, unknown, expired or revoked",
     403: "known, but not the caller's to do",
     404: "there is none, or none that the caller may see",
+    408: "the body stopped coming",
     409: "it doesn't fit what there is",
     410: "it was revoked or purged",
     412: "somebody else was first",
     413: "the body is too large",
+    416: "a range outside the file",
     422: "it is not as documented",
     428: "a condition is needed",
 }

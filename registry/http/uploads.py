@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from registry.blobs.parts import PartWriter
 from registry.http.access import Asked
-from registry.http.schemas import problems
+from registry.http.paths import Sha256, Text
+from registry.http.schemas import DIGITS, Shape, documented, example
 from registry.service.uploads import Arrival
 
 routes = APIRouter(prefix="/v1/uploads", tags=["uploads"])
@@ -20,21 +21,23 @@ routes = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 WRITTEN_AT_ONCE = 128 << 10  # bytes
 SILENCE = 60.0  # seconds without a byte, after which a part is given up
 
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_PART = {"number": 1, "size": 1000, "there": False, "url": "/v1/uploads/upload-0123/parts/1"}
 
 
 class NewUpload(BaseModel):
     """A file that a team is to have."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = example(team="acme", sha256=DIGITS, size=1000) | {"strict": True}
 
-    team: str
+    team: Text
     sha256: Sha256
     size: Annotated[int, Field(ge=0, description="bytes")]
 
 
-class PartDocument(BaseModel):
+class PartDocument(Shape):
     """A part: the bytes after those of the parts before it. `url` takes it by PUT; null when it is there."""
+
+    model_config = example(**_PART)
 
     number: int
     size: int
@@ -42,8 +45,10 @@ class PartDocument(BaseModel):
     url: str | None
 
 
-class UploadDocument(BaseModel):
+class UploadDocument(Shape):
     """How far an upload is. `id` is null when the team had the file before."""
+
+    model_config = example(id="upload-0123", state="open", parts=[_PART])
 
     id: str | None
     state: Annotated[str, Field(pattern="^(open|done)$")]
@@ -54,7 +59,7 @@ class UploadDocument(BaseModel):
     "",
     operation_id="uploads_begin",
     summary="Begin to send a file, or go on with it",
-    responses=problems(400, 403, 404),
+    responses=documented(UploadDocument, 400, 403, 404, 413),
 )
 def begin(registry: Asked, new: NewUpload) -> UploadDocument:
     """`done` at once when the team has the file. An upload that the same caller didn't finish is given again."""
@@ -65,9 +70,9 @@ def begin(registry: Asked, new: NewUpload) -> UploadDocument:
     "/{upload_id}",
     operation_id="uploads_show",
     summary="Which parts are there, and where the others go",
-    responses=problems(404),
+    responses=documented(UploadDocument, 404),
 )
-def show(registry: Asked, upload_id: str) -> UploadDocument:
+def show(registry: Asked, upload_id: Text) -> UploadDocument:
     return _document(registry.upload(upload_id))
 
 
@@ -76,9 +81,9 @@ def show(registry: Asked, upload_id: str) -> UploadDocument:
     operation_id="uploads_abandon",
     status_code=204,
     summary="Give an upload up",
-    responses=problems(404),
+    responses=documented(None, 404, status=204),
 )
-def abandon(registry: Asked, upload_id: str) -> None:
+def abandon(registry: Asked, upload_id: Text) -> None:
     registry.abandon_upload(upload_id)
 
 
@@ -86,9 +91,9 @@ def abandon(registry: Asked, upload_id: str) -> None:
     "/{upload_id}/complete",
     operation_id="uploads_complete",
     summary="Verify what came, and let the team have it",
-    responses=problems(404, 409),
+    responses=documented(UploadDocument, 404, 409),
 )
-def complete(registry: Asked, upload_id: str) -> UploadDocument:
+def complete(registry: Asked, upload_id: Text) -> UploadDocument:
     """Every byte is read and hashed first. May be repeated."""
     return _document(registry.complete_upload(upload_id))
 
@@ -98,7 +103,7 @@ def complete(registry: Asked, upload_id: str) -> UploadDocument:
     operation_id="uploads_put_part",
     status_code=204,
     summary="Send a part",
-    responses=problems(400, 404),
+    responses=documented(None, 400, 404, 408, 409, status=204),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -107,7 +112,7 @@ def complete(registry: Asked, upload_id: str) -> UploadDocument:
     },
 )
 async def put_part(
-    request: Request, registry: Asked, upload_id: str, number: Annotated[int, Path(ge=1, le=10_000)]
+    request: Request, registry: Asked, upload_id: Text, number: Annotated[int, Path(ge=1, le=10_000)]
 ) -> Response:
     """The body is the part's bytes. It is there when this is answered; sent again, it is replaced."""
     part = await run_in_threadpool(registry.open_part, upload_id, number)

@@ -137,6 +137,8 @@ class Version(Shape):
         variants=[],
         dtype="BF16",
         parameters=147_456,
+        base_name="meta-llama/Llama-3.1-8B",
+        task_type="CAUSAL_LM",
         size=299_839,
         author="ann",
         message="more data",
@@ -161,6 +163,8 @@ class Version(Shape):
     variants: list[str]
     dtype: str
     parameters: int
+    base_name: str | None
+    task_type: str | None
     size: int
     author: str
     message: str

@@ -113,9 +113,16 @@ def lineage(registry: Asked, team: str, name: str, version: str) -> JSONResponse
     summary="The adapted modules of a version",
     responses=documented(Modules, 400, 404),
 )
-def modules(registry: Asked, team: str, name: str, version: str) -> JSONResponse:
+def modules(
+    registry: Asked,
+    team: str,
+    name: str,
+    version: str,
+    tensors: Annotated[bool, Query(description="with the names of the tensors that each is made of")] = False,
+) -> JSONResponse:
     found = registry.modules(registry.peek(version_of(team, name, version)))
-    return JSONResponse({"modules": [module_document(module) for module in found]})
+    shown = [module.to_document() if tensors else module_document(module) for module in found]
+    return JSONResponse({"modules": shown})
 
 
 @routes.get(

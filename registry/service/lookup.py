@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from registry.domain.errors import AdapterNotFound, AliasNotFound, Gone, NotActive, VersionNotFound
+from registry.domain.errors import AdapterNotFound, AliasNotFound, VersionNotFound
 from registry.domain.records import (
     Adapter,
     Alias,
@@ -13,17 +13,14 @@ from registry.domain.records import (
     Page,
     Parent,
     SearchQuery,
-    Status,
     Version,
 )
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.rights import Scope
 from registry.domain.spec import ModuleSpec
+from registry.domain.statuses import READABLE_BY_PIN, check_found
 from registry.service.core import UseCases
 from registry.sql.catalog import Catalog
-
-_READABLE_BY_PIN = frozenset({Status.ACTIVE, Status.YANKED})
-GONE = frozenset({Status.REVOKED, Status.PURGED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +38,7 @@ def find(catalog: Catalog, reference: Reference) -> Found:
     Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone.
     """
     found = look(catalog, reference)
-    status = found.version.status
-    if status in GONE:
-        raise Gone(str(reference), status.value)
-    pinned = reference.selector not in (Selector.MAIN, Selector.ALIAS)
-    if status is not Status.ACTIVE and not (pinned and status in _READABLE_BY_PIN):
-        raise NotActive(str(reference), status.value)
+    check_found(reference, found.version.status)
     return found
 
 
@@ -163,7 +155,7 @@ class Lookup(UseCases):
             if number is None:
                 return None
             version = catalog.versions.find(Reference(name, Selector.VERSION, str(number)))
-        return version if version and version.status in _READABLE_BY_PIN else None
+        return version if version and version.status in READABLE_BY_PIN else None
 
     def diff(self, left: Version, right: Version) -> dict[str, Any]:
         """What differs between two versions: facts {name: [left, right]}, files and modules."""

@@ -1,18 +1,19 @@
 """Looking after versions: evaluations, statuses, and whether the bytes are still what their digests say."""
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from registry.domain.digest import sha256_stream
 from registry.domain.errors import AliasInUse, BlobNotFound, Gone, NotActive, WrongUsage
+from registry.domain.metrics import check_metrics
 from registry.domain.records import Evaluation, Status, Version
 from registry.domain.reference import Reference
 from registry.domain.rights import Scope
-from registry.domain.texts import MAX_KEY, check_text
+from registry.domain.statuses import GONE
+from registry.domain.texts import check_text
 from registry.service.core import Progress, UseCases, silent
-from registry.service.lookup import GONE, find, look
+from registry.service.lookup import find, look
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOVES = {  # status asked for -> statuses from which it may be reached
@@ -55,15 +56,9 @@ class Stewardship(UseCases):
         dataset_sha256: str | None = None,
     ) -> Evaluation:
         """Record what was measured of a version. Values must be finite numbers."""
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise WrongUsage(f"the metric {name!r} is {value}, not a finite number")
+        check_metrics(metrics, dataset)
         if dataset_sha256 is not None and not SHA256.fullmatch(dataset_sha256):
             raise WrongUsage("the sha256 of a data set is 64 hex digits, in lower case")
-        if not metrics:
-            raise WrongUsage("an evaluation needs at least one metric: name=value")
-        for text in (dataset or "", *metrics):
-            check_text("the name of a metric or dataset", text, MAX_KEY)
         with self.database.writing() as catalog:
             self.require(catalog, reference.adapter, Scope.EVALUATE)
             version = find(catalog, reference).version

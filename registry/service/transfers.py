@@ -1,32 +1,20 @@
 """Folders in and out: a push stores what is missing and publishes, a pull puts a verified folder in place at once."""
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.domain.digest import CHUNK, read_chunks, sha256_stream
-from registry.domain.errors import DigestMismatch, FileNotInVersion, InvalidFile, TargetTaken
+from registry.domain.digest import CHUNK, read_chunks
+from registry.domain.errors import DigestMismatch, FileNotInVersion
 from registry.domain.records import FileEntry, Version
 from registry.service.bases import settle_base
 from registry.service.core import Progress, silent
 from registry.service.inspection import inspect_folder
 from registry.service.publishing import Publication, Publishing, Submission
-from registry.service.workfolder import Note, read_note, select_files, write_note
-
-
-@dataclass(frozen=True, slots=True)
-class Pull:
-    """Where a version lies now, and how many bytes had to move for it."""
-
-    folder: Path
-    files: int
-    bytes_moved: int
+from registry.service.workfolder import Pull, make_room, renew, select_files
 
 
 class Transfers(Publishing):
@@ -93,28 +81,12 @@ class Transfers(Publishing):
         A folder that an earlier pull left is brought up to date, unchanged files without moving a byte. Anything else
         that is there already is refused (TargetTaken). Raises DigestMismatch for bytes that are not what was pushed.
         """
-        to = to.absolute()
-        kept = _unchanged(to, version)
-        missing = [file for file in version.files if file.path not in kept]
-        if not missing and _same_note(to, version):
-            return Pull(to, len(version.files), 0)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
-        try:
-            self._fill(fresh, version, missing, progress=progress)
-            for path in kept:
-                _place(fresh, path)
-                os.link(to / path, fresh / path)
-            write_note(fresh, Note(version.reference, version.digest, version.files))
-            _swap(fresh, to)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-        return Pull(to, len(version.files), sum(file.size for file in missing))
+        return renew(to, version, lambda fresh, missing: self._fill(fresh, version, missing, progress=progress))
 
     def _fill(self, fresh: Path, version: Version, missing: list[FileEntry], *, progress: Progress) -> None:
         total, done = sum(file.size for file in missing), 0
         for file in missing:
-            _place(fresh, file.path)
+            make_room(fresh, file.path)
             with self.blobs.open(file.sha256) as stream, (fresh / file.path).open("xb") as target:
                 chunks = _watched(stream, "pulling", done, total=total, progress=progress)
                 _copy_verified(chunks, target, file, subject=f"{version.reference} {file.path}")
@@ -150,48 +122,3 @@ def _copy_verified(chunks: Iterator[bytes], target: BinaryIO, file: FileEntry, *
         size += len(chunk)
     if digest.hexdigest() != file.sha256 or size != file.size:
         raise DigestMismatch(subject, file.sha256, file.size, digest.hexdigest(), size)
-
-
-def _unchanged(to: Path, version: Version) -> frozenset[str]:
-    """Paths of the version that an earlier pull left at `to` and whose bytes are still right."""
-    if not to.exists() and not to.is_symlink():
-        return frozenset()
-    note = read_note(to) if to.is_dir() and not to.is_symlink() else None
-    if note is None:
-        if to.is_dir() and not any(to.iterdir()):
-            return frozenset()
-        raise TargetTaken(str(to))
-    return frozenset(file.path for file in version.files if _holds(to / file.path, file))
-
-
-def _holds(path: Path, file: FileEntry) -> bool:
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
-        return False
-    with path.open("rb") as stream:
-        return sha256_stream(stream)[0] == file.sha256
-
-
-def _same_note(to: Path, version: Version) -> bool:
-    note = read_note(to)
-    return note is not None and note.files == version.files
-
-
-def _place(folder: Path, path: str) -> None:
-    (folder / path).parent.mkdir(parents=True, exist_ok=True)
-
-
-def _swap(fresh: Path, to: Path) -> None:
-    """Put `fresh` where `to` is: one rename when nothing is there, else two, undone if the second fails."""
-    fresh.chmod(0o755)
-    if not to.exists():
-        fresh.rename(to)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{to.name}.old.", dir=to.parent))
-    to.rename(old / "was")
-    try:
-        fresh.rename(to)
-    except OSError as error:
-        (old / "was").rename(to)
-        raise InvalidFile(str(to), "the folder", f"could not be put in place: {error.strerror}") from error
-    finally:
-        shutil.rmtree(old, ignore_errors=True)

@@ -1,16 +1,20 @@
-"""A user's folder, or a single file: which files a push takes, and the note that a pull leaves in a folder.
+"""A user's folder, or a single file: which files a push takes, and how a pull puts a folder in place at once.
 
-Knows nothing of versions beyond what the note holds; never follows a symbolic link.
+Knows nothing of where files are kept; never follows a symbolic link.
 """
 
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from registry.domain.errors import InvalidFile
+from registry.domain.digest import sha256_stream
+from registry.domain.errors import InvalidFile, TargetTaken
 from registry.domain.paths import check_paths, is_kept
-from registry.domain.records import FileEntry
+from registry.domain.records import FileEntry, Version
 
 NOTE = ".adapter.json"  # hidden, so that a push of a pulled folder leaves it out
 _NOTE_LIMIT = 1 << 20  # bytes
@@ -88,3 +92,83 @@ def read_note(folder: Path) -> Note | None:
 def write_note(folder: Path, note: Note) -> None:
     """Leave the note of a pull."""
     (folder / NOTE).write_text(json.dumps(asdict(note), indent=1) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Where a version lies now, and how many bytes had to move for it."""
+
+    folder: Path
+    files: int
+    bytes_moved: int
+
+
+def renew(to: Path, version: Version, fill: Callable[[Path, list[FileEntry]], None]) -> Pull:
+    """Put a version's files at `to`, the folder as a whole at once.
+
+    `fill` writes the files that it is given into a fresh folder, and verifies them. What an earlier pull left there
+    and is still right isn't among them. Raises TargetTaken for a folder that no pull left.
+    """
+    to = to.absolute()
+    kept = _unchanged(to, version)
+    missing = [file for file in version.files if file.path not in kept]
+    if not missing and _same_note(to, version):
+        return Pull(to, len(version.files), 0)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
+    try:
+        fill(fresh, missing)
+        for path in kept:
+            make_room(fresh, path)
+            os.link(to / path, fresh / path)
+        write_note(fresh, Note(version.reference, version.digest, version.files))
+        _swap(fresh, to)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return Pull(to, len(version.files), sum(file.size for file in missing))
+
+
+def _unchanged(to: Path, version: Version) -> frozenset[str]:
+    """Paths of the version that an earlier pull left at `to` and whose bytes are still right."""
+    if not to.exists() and not to.is_symlink():
+        return frozenset()
+    note = read_note(to) if to.is_dir() and not to.is_symlink() else None
+    if note is None:
+        if to.is_dir() and not any(to.iterdir()):
+            return frozenset()
+        raise TargetTaken(str(to))
+    return frozenset(file.path for file in version.files if _holds(to / file.path, file))
+
+
+def _holds(path: Path, file: FileEntry) -> bool:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
+        return False
+    with path.open("rb") as stream:
+        return sha256_stream(stream)[0] == file.sha256
+
+
+def _same_note(to: Path, version: Version) -> bool:
+    note = read_note(to)
+    return note is not None and note.files == version.files
+
+
+def make_room(folder: Path, path: str) -> None:
+    """Make the folders that a file of this path lies in."""
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _swap(fresh: Path, to: Path) -> None:
+    """Put `fresh` where `to` is: one rename when nothing is there, else two, undone if the second fails."""
+    fresh.chmod(0o755)
+    if not to.exists():
+        fresh.rename(to)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{to.name}.old.", dir=to.parent))
+    to.rename(old / "was")
+    try:
+        fresh.rename(to)
+    except OSError as error:
+        (old / "was").rename(to)
+        raise InvalidFile(str(to), "the folder", f"could not be put in place: {error.strerror}") from error
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

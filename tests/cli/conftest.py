@@ -1,4 +1,7 @@
-"""The program on a real embedded registry, real adapters and a real base; in process, unless a test says otherwise."""
+"""The program on a real registry, real adapters and a real base; in process, unless a test says otherwise.
+
+Modules named in BOTH run twice: on an embedded registry and against a server. `embedded` marks what can't.
+"""
 
 import json
 import os
@@ -6,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import program
+from tests.cli.house import House, open_house
 from tests.factories import EXAMPLES, minilm_folder, smollm2_file, write_tensors
 
+BOTH = ("test_browse", "test_care", "test_failures", "test_merge", "test_transfer")
+MODES = ("embedded", "server")
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 FOLDERS = {
@@ -85,6 +91,7 @@ promote demo/sentiment@v2 production
 promote demo/sentiment@v1 production --reason 'v2 is slower'
 yank demo/sentiment@v3 --reason 'the wrong folder'
 eval add demo/sentiment@v1 accuracy=0.8425 --dataset heldout
+token create laptop
 blend '1.0*demo/sentiment@v1 + 1.0*demo/wordnet' --into demo/both
 merge demo/sentiment --base {{base}} --out {{here}}/tuned
 """
@@ -114,17 +121,54 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let the command suite run in both modes."""
+    if "mode" in metafunc.fixturenames:
+        twice = metafunc.module.__name__.rpartition(".")[2] in BOTH
+        once = any(metafunc.definition.iter_markers("embedded"))
+        metafunc.parametrize("mode", MODES if twice and not once else MODES[:1])
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One server for all tests, which move their registries into it."""
+    with open_house(tmp_path_factory.mktemp("house")) as house:
+        yield house
+
+
 @pytest.fixture
-def adapters(desk: Path) -> Adapters:
+def inhabited(mode: str, desk: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
+    """What makes the registry in `home` the one that commands work on, once it is there."""
+    if mode == "embedded":
+        yield lambda: None
+        return
+    house: House = request.getfixturevalue("house")
+    patch = pytest.MonkeyPatch()
+
+    def move_in() -> None:
+        patch.setenv("ADAPTERS_TOKEN", house.move_in(tmp_path / "home"))
+        patch.setenv("ADAPTERS_REGISTRY", house.url)
+        patch.setenv("ADAPTERS_HOME", str(tmp_path / "client"))
+
+    yield move_in
+    patch.undo()
+    house.move_out()
+    assert not (tmp_path / "client").exists(), "a command against a server made an embedded registry"
+
+
+@pytest.fixture
+def adapters(inhabited: Callable[[], None]) -> Adapters:
     """The program on an empty registry."""
+    inhabited()
     return run
 
 
 @pytest.fixture
-def stocked(desk: Path, filled: Path, tmp_path: Path) -> Adapters:
+def stocked(inhabited: Callable[[], None], desk: Path, filled: Path, tmp_path: Path) -> Adapters:
     """The program on a registry with something in it, and a merged model in the folder."""
     (desk / "tuned").symlink_to(filled.parent / "tuned")
     shutil.copytree(filled, tmp_path / "home")
+    inhabited()
     return run
 
 

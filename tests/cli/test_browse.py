@@ -109,6 +109,7 @@ def test_history_shows_versions_and_every_move_with_seq_and_reason(stocked):
     assert [move["seq"] for move in only["moves"]] == [2] and "versions" not in only
 
 
+@pytest.mark.embedded
 def test_lineage_goes_down_to_what_was_pushed_and_up_to_what_was_made(stocked):
     stocked("blend", "0.5*demo/both + 0.5*demo/sentiment@v1", "--into", "demo/more")
     down = stocked("lineage", "demo/more").out
@@ -146,6 +147,7 @@ def test_inspect_reads_a_folder_and_a_version_alike(stocked):
     assert {module["rank"] for module in folder["modules"]} == {4, 8, 16}
 
 
+@pytest.mark.embedded
 def test_inspect_needs_no_registry(adapters, tmp_path):
     assert "rank_pattern" in adapters("inspect", "./sentiment-v2").out
     assert not (tmp_path / "home").exists()

@@ -113,12 +113,14 @@ def test_a_pickled_base_is_refused(adapters, desk):
     adapters("base", "add", "org/old", "./old", code=4)
 
 
+@pytest.mark.embedded
 def test_migrate_creates_the_schema_once(adapters):
     first = adapters("migrate", "--json").json
     assert first["before"] is None and first["after"]
     assert "already" in adapters("migrate").out
 
 
+@pytest.mark.embedded
 def test_a_postgresql_registry_waits_for_migrate(adapters, postgres, monkeypatch):
     url = postgres.create(empty=True)
     monkeypatch.setenv("ADAPTERS_DATABASE_URL", url)

@@ -37,17 +37,20 @@ CASES = {
     "another base": (4, "base_conflict", ["resolve", "demo/wordnet", "--base", "org/model"]),
     "an adapter of another base": (4, "base_mismatch", ["push", "./wordnet", "demo/x", "--base", "org/model"]),
     "a yanked version by alias": (4, "not_active", ["promote", "demo/sentiment@v3", "staging"]),
-    "a DoRA that can't be composed yet": (4, "unsupported_adapter", ["blend", "demo/dora", "--into", "demo/x"]),
     "a stale sequence": (5, "stale_sequence", ["promote", "demo/sentiment@v2", "production", "--expect", "1"]),
     "an alias's target": (5, "alias_in_use", ["yank", "demo/sentiment@v1", "--reason", "x"]),
     "a name of another base": (5, "name_taken", ["base", "add", "org/model", "./all-MiniLM-L6-v2"]),
 }
 
 
+@pytest.mark.embedded
+def test_a_dora_that_can_not_be_composed_yet_is_refused(stocked, examples):
+    stocked("push", str(examples / "minilm-debian-r4-dora-fp16"), "demo/dora")
+    assert stocked("blend", "demo/dora", "--into", "demo/x", "--json", code=4).error["error"] == "unsupported_adapter"
+
+
 @pytest.mark.parametrize(("code", "error", "arguments"), CASES.values(), ids=CASES.keys())
-def test_exit_codes_and_json_errors(code, error, arguments, stocked, examples):
-    if "demo/dora" in arguments:
-        stocked("push", str(examples / "minilm-debian-r4-dora-fp16"), "demo/dora")
+def test_exit_codes_and_json_errors(code, error, arguments, stocked):
     shown = stocked(*arguments, code=code)
     assert shown.out == ""
     assert shown.err.startswith("error: ")
@@ -77,6 +80,7 @@ def test_a_broken_database_is_a_failure_of_ours(stocked, tmp_path):
     assert stocked("list", "--json", code=1).error["error"] == "database_failure"
 
 
+@pytest.mark.embedded
 def test_a_newer_schema_is_refused_by_name(stocked, tmp_path):
     with sqlite3.connect(tmp_path / "home" / "registry.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '2999_01_01_later'")
@@ -86,11 +90,17 @@ def test_a_newer_schema_is_refused_by_name(stocked, tmp_path):
     assert "2999_01_01_later" in failed["message"]
 
 
+@pytest.mark.embedded
 def test_a_server_is_not_silently_replaced_by_the_local_registry(adapters, monkeypatch):
-    monkeypatch.setenv("ADAPTERS_REGISTRY", "https://registry.example")
-    assert "ADAPTERS_REGISTRY" in adapters("list", code=2).err
+    monkeypatch.setenv("ADAPTERS_REGISTRY", "https://user:secret@registry.example")
+    assert "secret" not in adapters("list", code=2).err
+    monkeypatch.setenv("ADAPTERS_REGISTRY", "http://127.0.0.1:9")
+    failed = adapters("list", "--json", code=1).error
+    assert failed["error"] == "server_failure"
+    assert "http://127.0.0.1:9" in failed["message"]
 
 
+@pytest.mark.embedded
 def test_a_home_that_can_not_be_made_is_one_clear_line(adapters, monkeypatch, desk):
     monkeypatch.setenv("ADAPTERS_HOME", str(desk / "wordnet" / "README.md"))
     assert "README.md" in adapters("list", code=1).err.splitlines()[0]
@@ -124,6 +134,7 @@ def test_control_characters_in_a_message_do_not_reach_the_terminal(adapters):
     assert "\x1b" not in adapters("show", "demo/\x1b[2Jx", code=2).err
 
 
+@pytest.mark.embedded
 def test_a_folder_without_the_registry_leaves_no_files_behind_after_wrong_usage(adapters, tmp_path: Path):
     adapters("resolve", "nonsense", code=2)
     assert not (tmp_path / "home").exists()

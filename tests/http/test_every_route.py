@@ -58,6 +58,10 @@ NO_UPLOAD = {"upload_id": "0" * 32, "number": "1"}
 ANY_SEQ = {"If-Match": "*"}
 A = "/v1/adapters/{team}/{name}"
 V = A + "/versions/{version}"
+F = V + "/files/{path:path}"
+U = "/v1/uploads/{upload_id}"
+NO_UPLOAD = {"upload_id": "upload-0", "number": "1"}  # whose uploads are whose: see test_uploads.py
+README = {"path": "README.md", "sha256": hashlib.sha256(b"# toy\n").hexdigest(), "size": 6}
 ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/v1/ping"): Row(None),
     ("GET", "/v1/me"): Row(None),
@@ -102,13 +106,14 @@ ROWS: dict[tuple[str, str], Row] = {
     ("DELETE", "/v1/tokens/{token_id}"): Row(OPERATOR, path={"token_id": "1"}),
     ("GET", "/v1/audit"): Row(OPERATOR, query="?limit=5"),
     ("GET", "/v1/audit/verify"): Row(OPERATOR),
-    ("POST", A + "/versions"): Row(Scope.WRITE, 200, body={"files": first_files()}),
-    ("GET", V + "/files/{path:path}"): Row(Scope.READ, path={"path": "adapter_config.json"}),
-    ("POST", "/v1/uploads"): Row(Scope.WRITE, body={"team": "{team}", "sha256": "0" * 64, "size": 1}),
-    ("GET", "/v1/uploads/{upload_id}"): Row(None, 404, path=NO_UPLOAD),
-    ("DELETE", "/v1/uploads/{upload_id}"): Row(None, 404, path=NO_UPLOAD),
-    ("POST", "/v1/uploads/{upload_id}/complete"): Row(None, 404, path=NO_UPLOAD),
-    ("PUT", "/v1/uploads/{upload_id}/parts/{number}"): Row(None, 404, path=NO_UPLOAD),
+    ("GET", F): Row(Scope.READ, path={"path": "README.md"}),
+    ("HEAD", F): Row(Scope.READ, path={"path": "README.md"}),
+    ("POST", "/v1/uploads"): Row(Scope.WRITE, body={"team": "{team}", "sha256": "0" * 64, "size": 5}),
+    ("GET", U): Row(None, 404, path=NO_UPLOAD),
+    ("DELETE", U): Row(None, 404, path=NO_UPLOAD),
+    ("POST", U + "/complete"): Row(None, 404, path=NO_UPLOAD),
+    ("PUT", U + "/parts/{number}"): Row(None, 404, path=NO_UPLOAD),
+    ("POST", A + "/versions"): Row(Scope.WRITE, body={"files": [README]}),
     ("GET", "/v1/watch"): Row(None, query="?wait=0&cursor=0", headers={"Accept": "application/json"}),
 }
 ELSEWHERE = {("DELETE", "/v1/tokens/{token_id}"): 404}  # what is not one's own isn't there, not forbidden
@@ -206,7 +211,8 @@ def test_without_a_good_token_nothing_is_told(peopled: Server) -> None:
         for client in (peopled.nobody, *([stranger] if key[1] == "/v1/ping" else [])):
             answer = call(client, key, OURS)
             assert answer.status == 401, key
-            TypeAdapter(Error).validate_json(answer.data, strict=True)
+            if key[0] != "HEAD":
+                TypeAdapter(Error).validate_json(answer.data, strict=True)
 
 
 def test_a_public_team_is_read_by_everybody_and_changed_by_none(peopled: Server) -> None:

@@ -11,7 +11,7 @@ from registry.domain.reference import AdapterName, Reference
 from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Submission
-from registry.service.transfers import Pull
+from registry.service.workfolder import Pull
 from tests.factories import write_adapter, write_tensors
 
 NAME = AdapterName("team", "support")

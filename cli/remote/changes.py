@@ -1,0 +1,116 @@
+"""Changing what is on a server: the methods of `registry.service.aliases`, `stewardship` and `bases`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
+
+from cli.remote.lookups import Lookups
+from cli.remote.rooms import adapter_path, part, version_path
+from registry.domain import from_documents as records
+from registry.domain.errors import NotOnServer
+from registry.domain.metrics import check_metrics
+from registry.domain.records import AliasMove, BaseModel, Evaluation, Status, Version
+from registry.domain.reference import AdapterName, Reference
+
+if TYPE_CHECKING:
+    from registry.domain.bases import BaseIndex
+
+_IF_ANY = "*"
+
+
+class Changes(Lookups):
+    """Promote, roll back, evaluate, yank, name bases."""
+
+    def promote(
+        self,
+        reference: Reference,
+        alias: str,
+        *,
+        expected: int | None = None,
+        reason: str | None = None,
+        across_bases: bool = False,
+        override_gate: bool = False,
+    ) -> AliasMove:
+        """Point an alias at the version behind a reference."""
+        version = self.find_version(reference)
+        wanted = {
+            "version": version.number,
+            "reason": reason,
+            "across_bases": across_bases,
+            "override_gate": override_gate,
+        }
+        path = f"{adapter_path(version.adapter)}/aliases/{part(alias)}"
+        answer = self.connection.request("PUT", path, json=wanted, headers=_condition(expected))
+        return self._read(records.move, answer.document)
+
+    def rollback(
+        self,
+        name: AdapterName,
+        alias: str,
+        *,
+        to: Reference | None = None,
+        expected: int | None = None,
+        reason: str | None = None,
+    ) -> AliasMove:
+        """Go back to the target before the present one, or to `to`."""
+        path = f"{adapter_path(name)}/aliases/{part(alias)}/rollback"
+        wanted = {"to": str(to) if to else None, "reason": reason}
+        answer = self.connection.request("POST", path, json=wanted, headers=_condition(expected))
+        return self._read(records.move, answer.document)
+
+    def history(self, name: AdapterName, alias: str | None = None, *, limit: int = 100) -> list[AliasMove]:
+        """An alias's moves (or all of an adapter's), newest first."""
+        path = f"{adapter_path(name)}/aliases/{part(alias)}/history" if alias else f"{adapter_path(name)}/history"
+        return self._listed("moves", records.move, self.connection.get(path, {"limit": limit}))
+
+    def evaluate(
+        self,
+        reference: Reference,
+        metrics: Mapping[str, float],
+        *,
+        dataset: str | None = None,
+        dataset_sha256: str | None = None,
+    ) -> Evaluation:
+        """Record what was measured of a version."""
+        check_metrics(metrics, dataset)  # JSON has no NaN to tell the server of
+        wanted = {"metrics": dict(metrics), "dataset": dataset, "dataset_sha256": dataset_sha256}
+        answer = self.connection.request("POST", f"{version_path(reference)}/evaluations", json=wanted)
+        return self._read(records.evaluation, answer.document)
+
+    def set_status(self, reference: Reference, status: Status, *, reason: str, force: bool = False) -> Version:
+        """Yank, revoke or release the version behind an exact pin."""
+        wanted = {"status": status.value, "reason": reason, "force": force}
+        return self._read(
+            records.version, self.connection.request("PATCH", version_path(reference), json=wanted).document
+        )
+
+    def verify(self, version: Version | None = None, *, deep: bool = False, progress: Any = None) -> NoReturn:
+        """Refused: the bytes lie where the server is. Raises NotOnServer."""
+        raise NotOnServer("verify", "it reads what the server keeps", "run it where the server's files are")
+
+    # -- bases --------------------------------------------------------------------------------------------------------
+
+    def add_base(self, label: str, index: "BaseIndex") -> BaseModel:
+        """Register a base's tensor index under a label."""
+        wanted = {"name": label, "index": index.to_document()}
+        return self._read(records.base, self.connection.request("POST", "/v1/bases", json=wanted).document)
+
+    def base(self, name: str) -> BaseModel:
+        """A base by label, or by sha256:<hex>."""
+        return self._read(records.base, self.connection.get(f"/v1/bases/{quote(name, safe='/:')}"))
+
+    def bases(self) -> list[BaseModel]:
+        """Every registered base."""
+        return self._listed("bases", records.base, self.connection.get("/v1/bases"))
+
+    def link_base(self, name: str, *, quantised_of: str | None = None, succeeds: str | None = None) -> BaseModel:
+        """Record that a base is a quantised copy of another, or replaces another."""
+        wanted = {"quantised_of": quantised_of, "succeeds": succeeds}
+        answer = self.connection.request("POST", "/v1/bases/links", query={"name": name}, json=wanted)
+        return self._read(records.base, answer.document)
+
+
+def _condition(expected: int | None) -> dict[str, str]:
+    if expected is None:
+        return {"If-Match": _IF_ANY}
+    return {"If-Match": f'"{expected}"'} if expected else {"If-None-Match": "*"}
