@@ -19,7 +19,7 @@ from composition.placement import HEADS, Place, by_label, delta_spec, offset, pl
 from composition.shards import OpenFiles, headers_index, label, row_blocks, row_count, row_width
 from composition.terms import Form, stack_of
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
-from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, linear
+from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves, linear
 from registry.formats.base_files import StoredBase
 from registry.formats.json_document import parse_object
 
@@ -59,7 +59,7 @@ def merge_terms(
     Raises what `compose` and `place_modules` raise, and UnsupportedAdapter for a bias that the base lacks and for
     embeddings that are its head too.
     """
-    _refuse_replacing(recipe, inputs.values())
+    _refuse_replacing(recipe, inputs)
     whole, rest = _divided(canonical(recipe.root), inputs)
     contributions: list[Contribution] = []
     names = {adapter.summary.base_name for _, adapter in whole}
@@ -79,8 +79,9 @@ def merge_terms(
     return Terms(changes_of(contributions), dict(sorted(tensors.items())), known[0] if known else None)
 
 
-def _refuse_replacing(recipe: Recipe, adapters: Iterable[LoadedAdapter]) -> None:
-    for adapter in adapters:
+def _refuse_replacing(recipe: Recipe, adapters: Mapping[str, LoadedAdapter]) -> None:
+    used = {leaf.digest for leaf in leaves(recipe.root)}
+    for adapter in (adapter for digest, adapter in adapters.items() if digest in used):
         if adapter.scales:
             raise UnsupportedAdapter(adapter.subject, "IA3", "it multiplies activations, and is no change of a weight")
         if adapter.replacements or recipe.replacements:

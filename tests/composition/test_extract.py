@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from composition.base_jobs import Extracted, extract_adapter, merge
+from composition.base_jobs import Extracted, extract_adapter
 from composition.extract import Target, low_rank
+from composition.merge_job import merge
 from registry.domain.errors import BaseMismatch, BaseNotFound, UnsupportedAdapter
 from registry.domain.expression import parse
 from registry.domain.records import Evidence

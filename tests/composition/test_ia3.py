@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from composition.adapter import LoadedAdapter
-from composition.base_jobs import place_composition
-from composition.engine import compose
+from composition.engine import compose, silent
 from composition.files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, save_composition
 from composition.jobs import blend
+from composition.merge_terms import Target, merge_terms
 from registry.blobs.filesystem import FolderStore
 from registry.domain.bases import match
 from registry.domain.errors import BaseMismatch, InvalidAdapter, UnsupportedAdapter
@@ -185,9 +185,9 @@ def test_an_overflow_is_refused(inputs: dict[str, LoadedAdapter]) -> None:
 
 
 def test_merging_vectors_into_a_base_is_refused(inputs: dict[str, LoadedAdapter]) -> None:
-    composition = compose(pin("t/a"), inputs, device="cpu")
+    target = Target(Path("base"), StoredBase("safetensors", None, ()))
     with pytest.raises(UnsupportedAdapter, match="IA3"):
-        place_composition(composition, StoredBase("safetensors", None, ()), name="base")
+        merge_terms(pin("t/a"), inputs, target, device="cpu", progress=silent)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_a_dry_run_reports_and_keeps_nothing(registry: Registry) -> None:
         registry.adapter(INTO)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "given_init"])  # its inputs are PiSSA's
 def test_every_method_reports_in_a_dry_run_what_it_publishes(registry: Registry, method: str) -> None:
     written = METHODS[method].written.replace("- 0.5*C", "").replace("rank=16", "rank=3")
     text = re.sub(r"\b([AB])\b", lambda found: f"demo/{found[1].lower()}", written).strip()

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from composition.adapter import LoadedAdapter
-from composition.base_jobs import place_composition
 from composition.base_weights import BaseWeights
-from composition.engine import compose
+from composition.engine import compose, silent
 from composition.files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, save_composition
 from composition.jobs import blend
+from composition.merge_terms import Target, merge_terms
 from registry.blobs.filesystem import FolderStore
 from registry.domain.bases import match
 from registry.domain.errors import BaseConflict, InvalidRecipe, UnsupportedAdapter
@@ -235,9 +235,9 @@ def test_replacements_of_different_shapes_are_refused(blends: Blends) -> None:
 
 
 def test_merging_replaced_modules_into_a_base_is_refused(blends: Blends) -> None:
-    composition = compose(pinned("t/saved", "average"), blends.inputs, device="cpu")
-    with pytest.raises(UnsupportedAdapter, match=r"modules_to_save.*only linear layers"):
-        place_composition(composition, StoredBase("safetensors", None, ()), name="base")
+    target = Target(Path("base"), StoredBase("safetensors", None, ()))
+    with pytest.raises(UnsupportedAdapter, match=r"modules_to_save.*not merged into a base yet"):
+        merge_terms(pinned("t/saved", "average"), blends.inputs, target, device="cpu", progress=silent)
 
 
 # -- heads that the base doesn't have ---------------------------------------------------------------------------------
