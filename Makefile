@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test test-ceph test-llamacpp test-peers check bench bench-http bench-compose bench-quality clean
+.PHONY: help environment demo serve test test-ceph test-llamacpp test-peers check bench bench-compose bench-http bench-quality \
+	clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +26,9 @@ environment: $(READY)  ## the virtual environment, which every other target make
 
 demo: $(READY)  ## the main job on real adapters, with SQLite and a folder
 	@$(BIN)/python examples/demo.py
+
+serve: $(READY)  ## the registry in ADAPTERS_HOME over HTTP, for this machine
+	@$(BIN)/adapters serve $(ARGS)
 
 test: $(READY)  ## every test but those that need Ceph
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not ceph' $(ARGS)
