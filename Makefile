@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo serve test test-ceph test-llamacpp test-peers check bench bench-compose bench-http bench-quality clean
+.PHONY: help environment demo serve test test-ceph test-llamacpp test-peers check bench bench-http bench-compose bench-quality clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -32,9 +32,8 @@ def download_file(
 ) -> int:
     """Put the file at a URL (or a path of the server) at `to`; returns how many bytes had to move.
 
-    Raises DigestMismatch for bytes that are not `size` of this digest (then nothing is kept), TargetTaken while
-    somebody else fetches the same file, ServerFailure, and what the server answers. `to` is only touched when all is
-    there.
+    Raises DigestMismatch for bytes that are not `size` of this digest, and then keeps none; TargetTaken while somebody
+    else fetches the same file; ServerFailure, and what the server answers. `to` is only touched when all is there.
     """
     partial = to.with_name(f".{hashlib.sha256(f'{sha256} {to.name}'.encode()).hexdigest()}.part")
     with _alone(partial) as target:
@@ -77,22 +76,12 @@ class _Fetch:
         if self._have > self._size:
             self._start_over()
         moved, fruitless = self._moved, 0
-        failure = ServerFailure("it sends less than the file has", self._connection.url)
         while self._have < self._size and not self._other:
             before = self._moved
-            try:
-                self._read_on()
-            except HTTPError as error:  # the connection broke, or the answer ended too early: the rest is asked for
-                failure = ServerFailure(
-                    f"its connections keep breaking off: {type(error).__name__}", self._connection.url
-                )
-            except ServerFailure as error:
-                if not self._moved:
-                    raise
-                failure = error
+            failure = self._read_on()
             fruitless = 0 if self._moved > before else fruitless + 1
             if fruitless >= ATTEMPTS:
-                raise failure
+                raise failure or ServerFailure("it sends less than the file has", self._connection.url)
             time.sleep(_WAIT * 2**fruitless if fruitless else 0)
         return self._moved - moved
 
@@ -101,7 +90,19 @@ class _Fetch:
         self._start_over()
         return self.rest()
 
-    def _read_on(self) -> None:
+    def _read_on(self) -> ServerFailure | None:
+        """Read until the answer ends; how the connection broke, if it did after something had come."""
+        try:
+            self._read()
+        except HTTPError as error:
+            return ServerFailure(f"its connections keep breaking off: {type(error).__name__}", self._connection.url)
+        except ServerFailure as error:
+            if not self._moved:
+                raise
+            return error
+        return None
+
+    def _read(self) -> None:
         wanted = {"Range": f"bytes={self._have}-"} if self._have else {}
         with self._connection.stream(self._url, headers=wanted) as response:
             if self._have and not response.headers.get("Content-Range", "").startswith(f"bytes {self._have}-"):
@@ -126,6 +127,7 @@ class _Fetch:
         self._target.truncate()
         self._digest = hashlib.sha256()
         self._have = 0
+        self._other = False
 
 
 @contextmanager

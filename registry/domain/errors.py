@@ -36,9 +36,9 @@
     │   └── UploadBusy                      completing an upload while a part is being written
     ├── DamageFound                exit 1   stored bytes are missing or changed
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
+    ├── NotEnoughMemory            exit 1   a module that a device's memory can't hold
     ├── AuditBroken                exit 1   lines of the audit log are not what was written
     ├── NotInstalled               exit 1   a command needs an optional part of the program
-    ├── NotEnoughMemory            exit 1   a module that a device's memory can't hold
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
         ├── StorageFailure
@@ -585,6 +585,14 @@ class NotEnoughSpace(AdaptersError):
 
 
 @dataclass(eq=False)
+class NotEnoughMemory(AdaptersError):
+    template: ClassVar[str] = "{subject}: not enough memory on {device} to compute it"
+    hint_template: ClassVar[str] = "end what else uses the device, or compute it with --device cpu"
+
+    subject: str
+    device: str
+
+
 class AuditBroken(AdaptersError):
     """`lines` are the first cursors, `broken` is how many there are."""
 
@@ -603,15 +611,6 @@ class NotInstalled(AdaptersError):
     command: str
     package: str
     extra: str
-
-
-@dataclass(eq=False)
-class NotEnoughMemory(AdaptersError):
-    template: ClassVar[str] = "{subject}: not enough memory on {device} to compute it"
-    hint_template: ClassVar[str] = "end what else uses the device, or compute it with --device cpu"
-
-    subject: str
-    device: str
 
 
 @dataclass(eq=False)

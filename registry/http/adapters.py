@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from registry.domain.documents import adapter_document, version_document
 from registry.domain.errors import WrongUsage
 from registry.domain.records import SearchQuery, Status
+from registry.domain.reference import Reference, Selector
 from registry.http.access import Asked
 from registry.http.paths import Cursor, Limit, Text, name_of
 from registry.http.schemas import documented
@@ -63,9 +64,8 @@ def adapters(
 
 
 def _adapters(registry: Registry, team: str | None, *, limit: int, cursor: str | None) -> JSONResponse:
-    page = registry.adapters(team=team, cursor=cursor, limit=limit)
-    pairs = zip(page.items, registry.newest(page.items), strict=True)
-    return JSONResponse({"adapters": [adapter_document(*pair) for pair in pairs], "cursor": page.cursor})
+    page = registry.listing(team=team, cursor=cursor, limit=limit)
+    return JSONResponse({"adapters": [adapter_document(*pair) for pair in page.items], "cursor": page.cursor})
 
 
 def _metric(line: str) -> tuple[str, float]:
@@ -92,5 +92,5 @@ def _status(text: str | None) -> Status | None:
 )
 def adapter(registry: Asked, team: str, name: str) -> JSONResponse:
     found = registry.adapter(name_of(team, name))
-    (newest,) = registry.newest([found])
-    return JSONResponse(adapter_document(found, newest))
+    pin = Reference(found.name, Selector.VERSION, str(found.latest))
+    return JSONResponse(adapter_document(found, registry.peek(pin) if found.latest else None))

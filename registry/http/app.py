@@ -34,20 +34,8 @@ from registry.service import Registry
 
 DISTRIBUTION = "adapter-registry"
 ROOMS = (
-    health,
-    resolve,
-    adapters,
-    versions,
-    publishing,
-    files,
-    uploads,
-    aliases,
-    gates,
-    bases,
-    teams,
-    tokens,
-    audit,
-    watch,
+    *(health, resolve, adapters, versions, files, aliases, gates, bases),
+    *(uploads, publishing, teams, tokens, audit, watch),
 )
 
 

@@ -18,6 +18,7 @@ from registry.domain.errors import VersionNotFound
 from registry.domain.records import FileEntry
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.http.access import Asked
+from registry.http.schemas import problems
 
 routes = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 
@@ -45,6 +46,7 @@ class Stream(StreamingResponse):
 
 @routes.get(
     _ADDRESS,
+    operation_id="files_read",
     summary="A file of a version",
     response_class=Response,
     responses={
@@ -53,6 +55,7 @@ class Stream(StreamingResponse):
         302: {"description": "where the store has it, for a quarter of an hour"},
         304: {"description": "the caller has it"},
         416: {"description": "a range outside the file"},
+        **problems(400, 404, 409, 410),
     },
 )
 @routes.head(_ADDRESS, include_in_schema=False)

@@ -9,6 +9,7 @@ from registry.domain.digest import json_digest
 from registry.domain.records import FileEntry
 from registry.domain.reference import AdapterName
 from registry.http.access import Asked
+from registry.http.schemas import problems
 from registry.http.uploads import Sha256
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Submission
@@ -48,9 +49,13 @@ class NewVersion(_Strict):
 
 @routes.post(
     "/{team}/{name}/versions",
+    operation_id="versions_publish",
     status_code=201,
     summary="Publish files as a version",
-    responses={200: {"description": "the content was there already: its version is answered"}},
+    responses={
+        200: {"description": "the content was there already: its version is answered"},
+        **problems(400, 403, 404, 409, 412),
+    },
 )
 def publish(
     registry: Asked,

@@ -59,16 +59,17 @@ _PROBLEMS: Mapping[int, str] = {
 }
 
 
-def documented(
-    shape: type[Shape] | UnionType | None, *problems: int, status: int = 200
-) -> dict[int | str, dict[str, Any]]:
-    """What a route answers, for the OpenAPI document. Any route may answer 401 and 422 too."""
-    found: Responses = {status: {"description": "done"}}
+def documented(shape: type[Shape] | UnionType | None, *codes: int, status: int = 200) -> Responses:
+    """What a route answers, for the OpenAPI document: a shape, or nothing, and what can go wrong."""
+    done: dict[str, Any] = {"description": "done"}
     if shape is not None:
-        found = {status: {"model": shape, "description": _sentence(shape)}}
-    for code in sorted({*problems, 401, 422}):
-        found[code] = {"model": Error, "description": _PROBLEMS[code]}
-    return found
+        done = {"model": shape, "description": _sentence(shape)}
+    return {status: done, **problems(*codes)}
+
+
+def problems(*codes: int) -> Responses:
+    """What can go wrong, for the OpenAPI document; everywhere the token, and a request that is not as documented."""
+    return {code: {"model": Error, "description": _PROBLEMS[code]} for code in sorted({*codes, 401, 422})}
 
 
 def _sentence(shape: type[Shape] | UnionType) -> str:

@@ -12,11 +12,12 @@ from starlette.requests import ClientDisconnect
 
 from registry.blobs.parts import PartWriter
 from registry.http.access import Asked
+from registry.http.schemas import problems
 from registry.service.uploads import Arrival
 
 routes = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
-WRITTEN_AT_ONCE = 256 << 10  # bytes
+WRITTEN_AT_ONCE = 128 << 10  # bytes
 SILENCE = 60.0  # seconds without a byte, after which a part is given up
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -49,23 +50,44 @@ class UploadDocument(BaseModel):
     parts: list[PartDocument]
 
 
-@routes.post("", summary="Begin to send a file, or go on with it")
+@routes.post(
+    "",
+    operation_id="uploads_begin",
+    summary="Begin to send a file, or go on with it",
+    responses=problems(400, 403, 404),
+)
 def begin(registry: Asked, new: NewUpload) -> UploadDocument:
     """`done` at once when the team has the file. An upload that the same caller didn't finish is given again."""
     return _document(registry.begin_upload(new.team, new.sha256, new.size))
 
 
-@routes.get("/{upload_id}", summary="Which parts are there, and where the others go")
+@routes.get(
+    "/{upload_id}",
+    operation_id="uploads_show",
+    summary="Which parts are there, and where the others go",
+    responses=problems(404),
+)
 def show(registry: Asked, upload_id: str) -> UploadDocument:
     return _document(registry.upload(upload_id))
 
 
-@routes.delete("/{upload_id}", status_code=204, summary="Give an upload up")
+@routes.delete(
+    "/{upload_id}",
+    operation_id="uploads_abandon",
+    status_code=204,
+    summary="Give an upload up",
+    responses=problems(404),
+)
 def abandon(registry: Asked, upload_id: str) -> None:
     registry.abandon_upload(upload_id)
 
 
-@routes.post("/{upload_id}/complete", summary="Verify what came, and let the team have it")
+@routes.post(
+    "/{upload_id}/complete",
+    operation_id="uploads_complete",
+    summary="Verify what came, and let the team have it",
+    responses=problems(404, 409),
+)
 def complete(registry: Asked, upload_id: str) -> UploadDocument:
     """Every byte is read and hashed first. May be repeated."""
     return _document(registry.complete_upload(upload_id))
@@ -73,8 +95,10 @@ def complete(registry: Asked, upload_id: str) -> UploadDocument:
 
 @routes.put(
     "/{upload_id}/parts/{number}",
+    operation_id="uploads_put_part",
     status_code=204,
     summary="Send a part",
+    responses=problems(400, 404),
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -97,22 +97,13 @@ class Lookup(UseCases):
         with self.database.reading() as catalog:
             return catalog.adapters.list(team=team, cursor=cursor, limit=limit, readable=self.caller.readable)
 
-    def newest(self, adapters: Iterable[Adapter]) -> list[Version | None]:
-        """The newest version of each of these adapters, whatever its status; None where there is none yet."""
-        with self.database.reading() as catalog:
-            found = []
-            for adapter in adapters:
-                self.require(catalog, adapter.name)
-                pin = Reference(adapter.name, Selector.VERSION, str(adapter.latest))
-                found.append(catalog.versions.find(pin) if adapter.latest else None)
-        return found
-
     def listing(
         self, *, team: str | None = None, cursor: str | None = None, limit: int = 100
     ) -> Page[tuple[Adapter, Version | None]]:
         """As `adapters`, each with its newest version, whatever that one's status; of one snapshot."""
         with self.database.reading() as catalog:
-            page = catalog.adapters.list(team=team, cursor=cursor, limit=limit, readable=self.caller.readable)
+            readable = self.caller.readable
+            page = catalog.adapters.list(team=team, cursor=cursor, limit=limit, readable=readable)
             newest = catalog.versions.newest(adapter.name for adapter in page.items)
         return Page(tuple((adapter, newest.get(adapter.name)) for adapter in page.items), page.cursor)
 

@@ -100,6 +100,19 @@ def test_a_presigned_url_of_one_blob_does_not_read_another(ceph_store_url: str) 
         urllib.request.urlopen(url)
 
 
+@pytest.mark.ceph
+@pytest.mark.parametrize("length", [9, 11])
+def test_a_url_of_a_part_takes_no_other_length(ceph_store_url: str, length: int) -> None:
+    store = open_store(ceph_store_url)
+    parts = store.begin_parts("upload-1", size=10)
+    url = store.part_url(parts, 1, seconds=60)
+    assert url is not None
+    request = urllib.request.Request(url, data=b"x" * length, method="PUT")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request)
+    assert store.list_parts(parts) == {}
+
+
 def test_a_presigned_url_is_at_the_public_endpoint(s3_endpoint: str) -> None:
     location = S3Location("bucket", "", s3_endpoint, "https://s3.example.org:8443")
     url = urlsplit(S3Store(location).presigned_url("a" * 64, seconds=60))

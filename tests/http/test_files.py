@@ -160,3 +160,13 @@ def test_a_file_is_fetched_whole_or_not_at_all(ann: Client, data: bytes, tmp_pat
     assert download_file(connection, FILE, to, sha256=digest_of(data), size=len(data)) == len(data)
     assert to.read_bytes() == data
     assert list(to.parent.iterdir()) == [to]
+
+
+def test_what_an_earlier_attempt_left_is_only_used_if_it_is_right(ann: Client, data: bytes, tmp_path: Path) -> None:
+    to, connection, sha256 = tmp_path / "file", Connection(ann.url, ann.token), digest_of(data)
+    partial = tmp_path / f".{digest_of(f'{sha256} file'.encode())}.part"
+    for left, moves in ((data[:100], len(data) - 100), (b"wrong", 2 * len(data) - 5), (data + b"more", len(data))):
+        partial.write_bytes(left)
+        assert download_file(connection, FILE, to, sha256=sha256, size=len(data)) == moves
+        assert to.read_bytes() == data
+    assert list(tmp_path.glob(".*.part")) == []

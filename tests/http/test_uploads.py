@@ -2,7 +2,9 @@
 
 import hashlib
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from cli.remote.connection import Connection
 from cli.remote.uploads import upload_file
 from registry.domain.errors import DigestMismatch
 from registry.domain.rights import Role
+from registry.http import uploads
 from registry.service import Registry
 from registry.service.core import now
 from registry.service.uploads import KEPT
@@ -143,6 +146,34 @@ def test_a_part_of_another_length_is_refused(server: Server, ann: Client, body: 
 def test_an_upload_that_can_not_be_is_refused(server: Server, ann: Client, changed: Any, status: int) -> None:
     assert begin(server.client() if "team" in changed else ann, "ours", b"x", **changed).status == status
     assert kept(server) == []
+
+
+def test_an_upload_that_many_complete_at_once_is_complete(server: Server, ann: Client) -> None:
+    data = noise(8 * MIB)
+    begun = begin(ann, "ours", data).json()
+    send(ann, begun["parts"][0], data)
+    path = f"/v1/uploads/{begun['id']}/complete"
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: ann.request("POST", path), range(6)))
+    assert {answer.status for answer in answers} <= {200, 409}
+    assert ann.request("POST", path).json()["state"] == "done"
+    assert kept(server) == [digest_of(data)]
+
+
+def test_a_part_whose_bytes_stop_coming_is_given_up(
+    server: Server, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SILENCE", 0.2)
+    begun = begin(ann, "ours", b"fives").json()
+
+    def body() -> Iterator[bytes]:
+        yield b"fi"
+        time.sleep(2)
+        yield b"ves"
+
+    answer = ann.request("PUT", begun["parts"][0]["url"], body=body(), headers={"Content-Length": "5"})
+    assert answer.status == 408
+    assert ann.request("POST", f"/v1/uploads/{begun['id']}/complete").json()["error"] == "upload_incomplete"
 
 
 def test_another_teams_blob_must_be_sent_all_the_same(server: Server, ann: Client, bob: Client, tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ def test_a_push_needs_the_right_to_write_and_tells_no_team(peopled: Registry, tm
 def test_listings_and_search_show_what_one_may_see(peopled: Registry) -> None:
     bob = caller_of(peopled, "bob", "ours")
     assert [a.name for a in bob.adapters().items] == [OURS]
+    assert [a.name for a, _ in bob.listing().items] == [OURS]
     assert [v.adapter for v in bob.search(SearchQuery()).items] == [OURS]
     assert [t.name for t in bob.teams()] == ["ours"]
     peopled.set_visibility("theirs", public=True)
