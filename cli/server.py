@@ -1,6 +1,7 @@
 """serve: the registry over HTTP, in one process or several."""
 
 import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -55,6 +56,7 @@ class Application:
         from registry.http.app import create_app  # lazy: start-up time
 
         _end_with_parent()
+        _log_to_stderr()
         return create_app(lambda: open_registry(os.environ), self.settings)
 
 
@@ -248,6 +250,15 @@ def _shared_figures(workers: int) -> Iterator[None]:
 
 def _leave(_number: int, _frame: Any) -> None:
     sys.exit(0)
+
+
+def _log_to_stderr() -> None:
+    """One line a request, as JSON; what nobody foresaw with its traceback."""
+    log = logging.getLogger("adapters")
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 def _end_with_parent() -> None:

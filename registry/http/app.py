@@ -58,6 +58,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.registry = open_registry()
         app.state.tail = watch.Tail(app.state.registry)
+        app.state.tail.release_on_signals()
         try:
             yield
         finally:

@@ -8,8 +8,11 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import json
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from types import FrameType
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -57,8 +60,29 @@ class Tail:
 
     async def close(self) -> None:
         """Let everybody go who waits."""
-        self.closing = True
         self._task.cancel()
+        await self._release()
+
+    def release_on_signals(self) -> None:
+        """Let go of everybody who waits as soon as the process is asked to end: a server waits for its answers first.
+
+        The handlers that are there go on to do what they do. Only a process's main thread may do this.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+
+            def handle(sent: int, frame: FrameType | None, before: Any = before) -> None:
+                loop.call_soon_threadsafe(lambda: loop.create_task(self._release()))
+                if callable(before):
+                    before(sent, frame)
+
+            signal.signal(number, handle)
+
+    async def _release(self) -> None:
+        self.closing = True
         async with self._moved:
             self._moved.notify_all()
 

@@ -29,8 +29,9 @@ def serving(*options: str) -> Iterator[tuple[dict[str, Any], "subprocess.Popen[s
         try:
             yield json.loads("".join(lines)), process
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=60)
 
 
 def test_one_command_serves_and_the_local_program_finds_its_token(adapters, desk, tmp_path, monkeypatch):
@@ -45,7 +46,12 @@ def test_one_command_serves_and_the_local_program_finds_its_token(adapters, desk
             desk / "sentiment" / "adapter_model.safetensors"
         ).read_bytes()
         _log_in_and_out(adapters, said["url"], tmp_path, monkeypatch)
+        process.send_signal(signal.SIGTERM)
+        logged = process.communicate(timeout=60)[1]
     assert process.returncode == 0
+    lines = [json.loads(line) for line in logged.splitlines() if line.startswith("{")]
+    assert {"/v1/adapters/{team}/{name}/versions", "/v1/uploads"} <= {line["route"] for line in lines}
+    assert "adp_" not in logged
 
 
 def _log_in_and_out(adapters, url, tmp_path, monkeypatch):
@@ -59,6 +65,21 @@ def _log_in_and_out(adapters, url, tmp_path, monkeypatch):
     adapters("show", "demo/sentiment", code=3)
     assert adapters("logout", url, "--json").json["forgotten"]
     adapters("list", code=6)
+
+
+def test_a_server_that_is_asked_to_end_waits_for_nobody_who_watches(adapters, desk, tmp_path):
+    with serving() as (said, process):
+        (token,) = json.loads((tmp_path / "home" / "tokens.json").read_text()).values()
+        pool = urllib3.PoolManager()
+        headers = {"Authorization": f"Bearer {token}"}
+        stream = pool.request("GET", f"{said['url']}/v1/watch", headers=headers, preload_content=False, timeout=30)
+        assert stream.read(6) == b": from"
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+        assert time.monotonic() - began < 15  # the grace for transfers is twice that
+        stream.close()
+        pool.clear()
 
 
 def test_a_killed_worker_is_replaced_and_none_outlives_its_supervisor(desk):
