@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.memory import peak_mebibytes
+from composition.adapter import LoadedAdapter
 from composition.engine import compose
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
 from composition.schedule import in_pool, workers_of_machine
@@ -93,7 +94,7 @@ def run(name: str, folder: Path) -> None:
 def blend(text: str, folder: Path, out: Path) -> None:
     specs = {name: read_folder(folder / name) for name in NAMES}
 
-    def load(name: str):  # type: ignore[no-untyped-def]
+    def load(name: str) -> LoadedAdapter:
         digest, size = json.loads((folder / f"{name}.json").read_text())
         with (folder / name / WEIGHTS_NAME).open("rb") as stream:
             file = FileEntry(WEIGHTS_NAME, digest, size)
