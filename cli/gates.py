@@ -6,7 +6,8 @@ from cli.client import opened
 from cli.command import Commands, command, name_argument, reference_argument
 from cli.output import Output, next_step, say, table
 from cli.text import count, when
-from registry.domain.gates import Gate, Requirement, approval_document, gate_document
+from registry.domain.documents import approval_document, gate_document
+from registry.domain.gates import Gate, Requirement
 from registry.domain.reference import AdapterName, Reference
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from registry.domain.gates import Approval, Gate, requirement_document
 from registry.domain.records import (
     Adapter,
     Alias,
@@ -238,3 +239,27 @@ def event_document(event: Event) -> dict[str, Any]:
 
 def _time(at: datetime | None) -> str | None:
     return at.isoformat() if at else None
+
+
+def gate_document(gate: Gate) -> dict[str, Any]:
+    """A gate as a JSON value."""
+    return {
+        "name": str(gate.adapter),
+        "alias": gate.alias,
+        "requirements": [requirement_document(line) for line in gate.requirements],
+        "approvals": gate.approvals,
+        "actor": gate.actor,
+        "at": gate.at.isoformat(),
+    }
+
+
+def approval_document(approval: Approval) -> dict[str, Any]:
+    """An approval as a JSON value."""
+    return {
+        "name": str(approval.adapter),
+        "version": approval.version,
+        "alias": approval.alias,
+        "principal": approval.principal,
+        "comment": approval.comment,
+        "at": approval.at.isoformat(),
+    }

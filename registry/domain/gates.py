@@ -118,27 +118,3 @@ def requirement_document(requirement: Requirement) -> dict[str, Any]:
         "dataset": requirement.dataset,
         "dataset_sha256": requirement.dataset_sha256,
     }
-
-
-def gate_document(gate: Gate) -> dict[str, Any]:
-    """A gate as a JSON value."""
-    return {
-        "name": str(gate.adapter),
-        "alias": gate.alias,
-        "requirements": [requirement_document(line) for line in gate.requirements],
-        "approvals": gate.approvals,
-        "actor": gate.actor,
-        "at": gate.at.isoformat(),
-    }
-
-
-def approval_document(approval: Approval) -> dict[str, Any]:
-    """An approval as a JSON value."""
-    return {
-        "name": str(approval.adapter),
-        "version": approval.version,
-        "alias": approval.alias,
-        "principal": approval.principal,
-        "comment": approval.comment,
-        "at": approval.at.isoformat(),
-    }

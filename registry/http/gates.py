@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from registry.domain.gates import Requirement, approval_document, gate_document
+from registry.domain.documents import approval_document, gate_document
+from registry.domain.gates import Requirement
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.http import gate_schemas as schemas
 from registry.http.access import Asked

@@ -17,7 +17,7 @@ from registry.domain.errors import (
 )
 from registry.domain.records import SearchQuery, Status
 from registry.domain.reference import AdapterName, Reference
-from registry.domain.rights import Role, Scope
+from registry.domain.rights import SCOPES_OF, Role, Scope
 from registry.service import Registry
 from registry.service.publishing import Submission
 from registry.sql.tables.events import events
@@ -123,16 +123,13 @@ CALLS = sorted(_calls(OURS))
 
 @pytest.mark.parametrize("role", list(Role))
 def test_every_role_may_do_what_it_is_for_and_nothing_else(peopled: Registry, role: Role) -> None:
-    from registry.domain.rights import SCOPES_OF
-
     bob = caller_of(peopled, "bob", "ours", role)
-    for what, (scope, call) in _calls(OURS).items():
+    for scope, call in _calls(OURS).values():
         if scope in SCOPES_OF[role]:
             call(bob)
         else:
             with pytest.raises(NotAllowed):
                 call(bob)
-        assert what in CALLS
 
 
 @pytest.mark.parametrize("what", CALLS)
