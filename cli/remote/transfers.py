@@ -57,8 +57,15 @@ class Transfers(Room):
             progress("sending", done, total)
 
         for file in {file.sha256: file for file in files}.values():
-            path = selection.folder / file.path
-            upload_file(self.connection, submission.name.team, path, sha256=file.sha256, size=file.size, progress=moved)
+            upload_file(
+                self.connection,
+                submission.name.team,
+                selection.folder / file.path,
+                sha256=file.sha256,
+                size=file.size,
+                progress=moved,
+                verified=lambda read, of: progress("checking", read, of),
+            )
         publication = self._publish(submission, files)
         return replace(publication, left_out=selection.left_out)
 

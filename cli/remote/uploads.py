@@ -11,38 +11,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.domain.errors import ServerFailure, UploadBusy, UploadIncomplete, UploadNotFound
+from registry.domain.errors import Failure, ServerFailure, UploadBusy, UploadIncomplete, UploadNotFound
 
 if TYPE_CHECKING:
     from cli.remote.connection import Connection
 
 Moved = Callable[[int], None]  # bytes that moved since the last call; below zero what has to move again
+Verified = Callable[[int, int], None]  # bytes that the server has verified, of how many
 PARALLEL = 4
 ROUNDS = 6  # attempts at what is missing, in a row without a part that arrived
 _CHUNK = 256 << 10  # bytes
 _WAIT = 0.2  # seconds, doubled each round
+_LOOK = 0.5  # seconds between two questions how far the server is
 
 
 def unwatched(_count: int) -> None:
     """Progress that nobody wants to know."""
 
 
+def _unseen(_done: int, _total: int) -> None:
+    """The same of what the server verifies."""
+
+
 def upload_file(
-    connection: "Connection", team: str, path: Path, *, sha256: str, size: int, progress: Moved = unwatched
+    connection: "Connection",
+    team: str,
+    path: Path,
+    *,
+    sha256: str,
+    size: int,
+    progress: Moved = unwatched,
+    verified: Verified = _unseen,
 ) -> int:
     """Let a team have a file of `size` bytes and this digest; returns how many bytes had to be sent.
 
     Nothing is sent that the team has already. Raises what the server answers (DigestMismatch for a file that isn't
     what was said), and ServerFailure.
     """
-    sending = _Sending(connection, {"team": team, "sha256": sha256, "size": size}, path, progress)
+    sending = _Sending(connection, {"team": team, "sha256": sha256, "size": size}, path, progress, verified)
     fruitless = 0
     while True:
         before = sending.arrived
         try:
             sending.attempt()
             return sending.arrived
-        except (ServerFailure, UploadIncomplete, UploadBusy, UploadNotFound):
+        except (Failure, UploadIncomplete, UploadBusy, UploadNotFound):
             fruitless = 0 if sending.arrived > before else fruitless + 1
             if fruitless >= ROUNDS or not sending.reached:
                 raise
@@ -57,15 +70,22 @@ class _Sending:
     wanted: Mapping[str, Any]
     path: Path
     progress: Moved
+    verified: Verified
     arrived: int = 0  # bytes of parts that were acknowledged
     reached: bool = False  # whether the server ever answered
 
     def attempt(self) -> None:
         upload = self._post("/v1/uploads", self.wanted)
         self.reached = True
-        if upload["state"] != "done":
+        if upload["state"] == "open":
             self._send_missing(upload["parts"])
-            self._post(f"/v1/uploads/{upload['id']}/complete", None)
+            upload = self._post(f"/v1/uploads/{upload['id']}/complete", None)
+        while upload["state"] == "verifying":
+            self.verified(int(upload["progress"]["done"]), int(upload["progress"]["of"]))
+            time.sleep(_LOOK)
+            upload = self.connection.get(f"/v1/uploads/{upload['id']}")
+        if upload["state"] != "done":  # whoever verified it was ended: the next attempt has it done again
+            raise ServerFailure("it stopped verifying before it was done", self.connection.url)
 
     def _post(self, path: str, document: Any) -> dict[str, Any]:
         """Both requests may be repeated, which the key tells the connection."""

@@ -6,9 +6,11 @@ Digests and upload ids come from outside. They are checked here before they touc
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from registry.domain.errors import DigestMismatch, WrongUsage
+
+Watch = Callable[[int], None]  # how many bytes were verified by now; what it raises ends the verification
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SHA256_PREFIX = re.compile(r"[0-9a-f]{0,64}")
@@ -44,7 +46,13 @@ def new_upload_id(purpose: str) -> str:
     return f"{purpose}-{secrets.token_hex(16)}"
 
 
-def verified(chunks: Iterable[bytes], *, sha256: str, size: int, subject: str) -> Iterator[bytes]:
+def unwatched(_count: int) -> None:
+    """Progress that nobody wants to know."""
+
+
+def verified(
+    chunks: Iterable[bytes], *, sha256: str, size: int, subject: str, watch: Watch = unwatched
+) -> Iterator[bytes]:
     """Pass chunks on; a store that has consumed them all knows that they were `size` bytes of digest `sha256`.
 
     Raises DigestMismatch after the last chunk, or at the first byte beyond `size`.
@@ -56,6 +64,7 @@ def verified(chunks: Iterable[bytes], *, sha256: str, size: int, subject: str) -
         found += len(piece)
         if found > size:
             break
+        watch(found)
         yield piece
     if found != size or digest.hexdigest() != sha256:
         raise DigestMismatch(

@@ -19,12 +19,14 @@ from registry.blobs.checks import (
     SHA256,
     UPLOAD_ID,
     Hashed,
+    Watch,
     check_prefix,
     check_range,
     check_sha256,
     check_upload_id,
     exhaust,
     new_upload_id,
+    unwatched,
     verified,
 )
 from registry.blobs.disk import Span, make_folder, storage_failure, sync_folder, write_file
@@ -68,7 +70,7 @@ class FolderStore:
                 sync_folder(self._staging)
         return size
 
-    def complete(self, upload_id: str, *, sha256: str, size: int) -> bool:
+    def complete(self, upload_id: str, *, sha256: str, size: int, watch: Watch = unwatched) -> bool:
         check_upload_id(upload_id)
         check_sha256(sha256)
         staged = self._staging / upload_id
@@ -76,7 +78,7 @@ class FolderStore:
             with self._open(staged) as stream:
                 before = os.fstat(stream.fileno())
                 subject = f"upload {upload_id}"
-                exhaust(verified(read_chunks(stream), sha256=sha256, size=size, subject=subject))
+                exhaust(verified(read_chunks(stream), sha256=sha256, size=size, subject=subject, watch=watch))
                 return self._publish_unchanged(staged, before, sha256)
         except FileNotFoundError:
             raise BlobNotFound(sha256) from None

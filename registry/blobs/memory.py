@@ -8,7 +8,17 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import BinaryIO
 
-from registry.blobs.checks import Hashed, check_prefix, check_range, check_sha256, check_upload_id, exhaust, verified
+from registry.blobs.checks import (
+    Hashed,
+    Watch,
+    check_prefix,
+    check_range,
+    check_sha256,
+    check_upload_id,
+    exhaust,
+    unwatched,
+    verified,
+)
 from registry.blobs.parts import Counted, Parts, part_size_for
 from registry.blobs.store import BlobStat, Ingested, StagedStat
 from registry.domain.errors import BlobNotFound, DigestMismatch, UploadIncomplete
@@ -45,7 +55,7 @@ class MemoryStore:
             self._staging[upload_id] = held
         return len(held.data)
 
-    def complete(self, upload_id: str, *, sha256: str, size: int) -> bool:
+    def complete(self, upload_id: str, *, sha256: str, size: int, watch: Watch = unwatched) -> bool:
         check_upload_id(upload_id)
         check_sha256(sha256)
         with self._lock:
@@ -53,7 +63,7 @@ class MemoryStore:
         if held is None:
             raise BlobNotFound(sha256)
         try:
-            exhaust(verified([held.data], sha256=sha256, size=size, subject=f"upload {upload_id}"))
+            exhaust(verified([held.data], sha256=sha256, size=size, subject=f"upload {upload_id}", watch=watch))
         except DigestMismatch:
             self._forget(upload_id, held)
             raise

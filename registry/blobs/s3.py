@@ -16,12 +16,14 @@ from registry.blobs.checks import (
     SHA256,
     UPLOAD_ID,
     Hashed,
+    Watch,
     check_prefix,
     check_range,
     check_sha256,
     check_upload_id,
     exhaust,
     new_upload_id,
+    unwatched,
     verified,
 )
 from registry.blobs.parts import Parts, part_size_for
@@ -81,7 +83,7 @@ class S3Store:
         check_upload_id(upload_id)
         return upload(self._bucket, self._staging + upload_id, chunks, None)
 
-    def complete(self, upload_id: str, *, sha256: str, size: int) -> bool:
+    def complete(self, upload_id: str, *, sha256: str, size: int, watch: Watch = unwatched) -> bool:
         """Verify staged bytes and make them a blob.
 
         Others may still write to the upload's key, with a presigned URL. So a copy that nobody else can name is
@@ -95,7 +97,7 @@ class S3Store:
             raise BlobNotFound(sha256)
         new = not self._has(sha256, size)
         try:
-            self._publish(claimed, sha256, size=size, subject=f"upload {upload_id}", new=new)
+            self._publish(claimed, sha256, size=size, subject=f"upload {upload_id}", new=new, watch=watch)
         except DigestMismatch:
             self.discard(upload_id)
             raise
@@ -218,10 +220,12 @@ class S3Store:
             return None
         return io.BufferedReader(ResumingStream(self._bucket, key, answer, start), READ_AHEAD)
 
-    def _publish(self, private: str, sha256: str, *, size: int, subject: str, new: bool) -> None:
+    def _publish(
+        self, private: str, sha256: str, *, size: int, subject: str, new: bool, watch: Watch = unwatched
+    ) -> None:
         """Verify a staged object that only this call writes to, copy it to its final key if `new`, and drop it."""
         try:
-            self._verify(private, sha256, size=size, subject=subject)
+            self._verify(private, sha256, size=size, subject=subject, watch=watch)
             if new:
                 copy(self._bucket, private, self._key(sha256), size)
                 self._bucket.expect(self._key(sha256), size)
@@ -229,12 +233,12 @@ class S3Store:
             with suppress(StorageFailure):  # what can't be dropped now is listed by `staged`
                 self._bucket.delete(private)
 
-    def _verify(self, key: str, sha256: str, *, size: int, subject: str) -> None:
+    def _verify(self, key: str, sha256: str, *, size: int, subject: str, watch: Watch) -> None:
         stream = self._read(key, 0, None)
         if stream is None:
             raise StorageFailure(f"s3://{self.location.bucket}/{key} was written, and is not there")
         with stream:
-            exhaust(verified(read_chunks(stream), sha256=sha256, size=size, subject=subject))
+            exhaust(verified(read_chunks(stream), sha256=sha256, size=size, subject=subject, watch=watch))
 
     @cached_property
     def _bucket(self) -> "Bucket":

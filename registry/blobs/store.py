@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
+from registry.blobs.checks import Watch, unwatched
 from registry.blobs.parts import PartStore
 
 
@@ -72,8 +73,10 @@ class BlobStore(PartStore, Protocol):
     def stage(self, upload_id: str, chunks: Iterable[bytes]) -> int:
         """Write bytes to staging under an id of [a-z0-9-]{1,64}, replacing what was there; returns the size."""
 
-    def complete(self, upload_id: str, *, sha256: str, size: int) -> bool:
+    def complete(self, upload_id: str, *, sha256: str, size: int, watch: Watch = unwatched) -> bool:
         """Verify staged bytes by reading them, make them a blob, and clear the staging; True if the blob is new.
+
+        What `watch` raises ends it, and the bytes stay staged.
 
         Raises DigestMismatch (the staged bytes are then discarded), BlobNotFound if nothing is staged, whether the
         blob is there or not: who uploaded nothing has proved no possession.

@@ -100,7 +100,10 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file on its way in, for a team; the team has it when it is done. `session` is the blob store's name of it."""
+    """A file on its way in, for a team; the team has it when it is done. `session` is the blob store's name of it.
+
+    Somebody verifies it until `verifying_until`, and has read `verified` bytes; `failure` is the error that ended it.
+    """
 
     id: str
     team: str
@@ -111,6 +114,9 @@ class Upload:
     actor: str
     created_at: datetime
     completed_at: datetime | None = None
+    verifying_until: datetime | None = None
+    verified: int = 0
+    failure: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +210,15 @@ class AliasMove:
 
 
 @dataclass(frozen=True, slots=True)
+class ExampleResults:
+    """The results of single examples, which are kept as a blob; `count` examples."""
+
+    sha256: str
+    size: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     adapter: AdapterName
     version: int
@@ -212,6 +227,7 @@ class Evaluation:
     metrics: dict[str, float]
     actor: str
     at: datetime
+    examples: ExampleResults | None = None
 
 
 @dataclass(frozen=True, slots=True)

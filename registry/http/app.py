@@ -30,6 +30,7 @@ from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed
 from registry.http.settings import ServerSettings
+from registry.http.verifying import Verifier
 from registry.service import Registry
 
 DISTRIBUTION = "adapter-registry"
@@ -59,10 +60,12 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         app.state.registry = open_registry()
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
+        app.state.verifier = Verifier()
         try:
             yield
         finally:
             await app.state.tail.close()
+            app.state.verifier.close()
             app.state.registry.close()
 
     app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan)

@@ -1,7 +1,4 @@
-"""Errors as answers: one table from the error tree to status codes, and one shape for all of them.
-
-{"error": <code>, "message": <what is wrong, and where>, "hint": <what to do next>, "detail": {…}}
-"""
+"""Errors as answers: one table from the error tree to status codes, and one shape for all of them."""
 
 import logging
 from collections.abc import Mapping
@@ -12,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from registry.domain.error_documents import error_document
 from registry.domain.errors import (
     Absent,
     AdaptersError,
@@ -68,16 +66,11 @@ def status_of(error: AdaptersError) -> int:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), _USAGE)
 
 
-def document_of(error: AdaptersError) -> dict[str, Any]:
-    """An error as a document."""
-    return {"error": error.code, "message": error.message, "hint": error.hint, "detail": error.detail}
-
-
 def answer_of(error: AdaptersError) -> JSONResponse:
     """An error as an answer."""
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(document_of(error), status, headers=headers)
+    return JSONResponse(error_document(error), status, headers=headers)
 
 
 def install(app: FastAPI) -> None:

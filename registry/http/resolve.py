@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from registry.domain.engines import engine_of
+from registry.domain.error_documents import error_document
 from registry.domain.errors import AdaptersError
 from registry.domain.reference import Reference, Selector
 from registry.http.access import Asked
-from registry.http.errors import document_of, status_of
+from registry.http.errors import status_of
 from registry.http.paths import MaxRank, Text, reference_of
 from registry.http.schemas import documented
 from registry.http.version_schemas import Resolution, Resolutions
@@ -99,7 +100,7 @@ def _answer(ref: str, look_up: Callable[[str], dict[str, Any]]) -> dict[str, Any
     try:
         return {"ref": ref, "status": 200, "answer": look_up(ref), "error": None}
     except AdaptersError as error:
-        return {"ref": ref, "status": status_of(error), "answer": None, "error": document_of(error)}
+        return {"ref": ref, "status": status_of(error), "answer": None, "error": error_document(error)}
 
 
 def with_addresses(document: dict[str, Any], public_url: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from registry.blobs.parts import PartWriter
 from registry.http.access import Asked
 from registry.http.paths import Sha256, Text
 from registry.http.schemas import DIGITS, Shape, documented, example
-from registry.service.uploads import Arrival
+from registry.http.verifying import Verifier
+from registry.service.arrivals import Arrival, State
 
 routes = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
@@ -45,14 +46,24 @@ class PartDocument(Shape):
     url: str | None
 
 
-class UploadDocument(Shape):
-    """How far an upload is. `id` is null when the team had the file before."""
+class Progress(Shape):
+    """Bytes that were verified, of how many."""
 
-    model_config = example(id="upload-0123", state="open", parts=[_PART])
+    model_config = example(done=524288000, of=73400320000)
+
+    done: int
+    of: int
+
+
+class UploadDocument(Shape):
+    """How far an upload is. `id` is null when the team had the file before; `progress` is that of verifying."""
+
+    model_config = example(id="upload-0123", state="open", parts=[_PART], progress=None)
 
     id: str | None
-    state: Annotated[str, Field(pattern="^(open|done)$")]
+    state: Annotated[str, Field(pattern="^(open|verifying|done)$")]
     parts: list[PartDocument]
+    progress: Progress | None
 
 
 @routes.post(
@@ -69,10 +80,11 @@ def begin(registry: Asked, new: NewUpload) -> UploadDocument:
 @routes.get(
     "/{upload_id}",
     operation_id="uploads_show",
-    summary="Which parts are there, and where the others go",
+    summary="Which parts are there and where the others go, or how far verifying is",
     responses=documented(UploadDocument, 404),
 )
 def show(registry: Asked, upload_id: Text) -> UploadDocument:
+    """When verifying has found something wrong, the answer is that error."""
     return _document(registry.upload(upload_id))
 
 
@@ -91,11 +103,16 @@ def abandon(registry: Asked, upload_id: Text) -> None:
     "/{upload_id}/complete",
     operation_id="uploads_complete",
     summary="Verify what came, and let the team have it",
-    responses=documented(UploadDocument, 404, 409),
+    responses=documented(UploadDocument, 404, 409)
+    | {202: {"model": UploadDocument, "description": "it takes a while: ask for the upload until it is done"}},
 )
-def complete(registry: Asked, upload_id: Text) -> UploadDocument:
+async def complete(request: Request, response: Response, registry: Asked, upload_id: Text) -> UploadDocument:
     """Every byte is read and hashed first. May be repeated."""
-    return _document(registry.complete_upload(upload_id))
+    verifier: Verifier = request.app.state.verifier
+    document = _document(await verifier.complete(registry, upload_id))
+    if document.state != State.DONE:
+        response.status_code = 202
+    return document
 
 
 @routes.put(
@@ -152,9 +169,10 @@ async def _unless_silent(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _document(arrival: Arrival) -> UploadDocument:
-    if arrival.upload is None:
-        return UploadDocument(id=None, state="done", parts=[])
-    here = f"/v1/uploads/{arrival.upload.id}/parts"
+    upload, progress = arrival.upload, None
+    if upload is None:
+        return UploadDocument(id=None, state=arrival.state, parts=[], progress=None)
+    here = f"/v1/uploads/{upload.id}/parts"
     parts = [
         PartDocument(
             number=part.number,
@@ -164,4 +182,6 @@ def _document(arrival: Arrival) -> UploadDocument:
         )
         for part in arrival.parts
     ]
-    return UploadDocument(id=arrival.upload.id, state="done" if arrival.done else "open", parts=parts)
+    if arrival.state is State.VERIFYING:
+        progress = Progress(done=upload.verified, of=upload.size)
+    return UploadDocument(id=upload.id, state=arrival.state, parts=parts, progress=progress)

@@ -6,7 +6,8 @@
     bases.py         base models, and settling which one a version belongs to
     publishing.py    the one gate for everything that becomes a version
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note)
-    uploads.py       files on their way in, in parts
+    uploads.py       files on their way in, in parts (arrivals.py: how far they are)
+    completion.py    reading what came, and letting the team have it
     aliases.py       promote, rollback, history: one `move_alias` for all
     gates.py         what a version must show before an alias may point at it
     watching.py      what happened since a cursor

@@ -4,7 +4,7 @@ import builtins
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from registry.domain.records import Upload
@@ -57,10 +57,27 @@ class Uploads:
         statement = _uploads().where(uploads.c.created_at < moment).order_by(uploads.c.created_at).limit(limit)
         return [_record(row) for row in self._connection.execute(statement)]
 
-    def complete(self, upload_id: str, *, at: datetime) -> None:
-        """Note that a file has arrived; the first time stays."""
-        standing = (uploads.c.id == upload_id) & uploads.c.completed_at.is_(None)
-        self._connection.execute(update(uploads).where(standing).values(completed_at=at))
+    def claim(self, upload_id: str, *, at: datetime, until: datetime) -> bool:
+        """Take an upload for verifying it; False if somebody verifies it at `at`, it is done, or isn't there."""
+        free = uploads.c.verifying_until.is_(None) | (uploads.c.verifying_until < at)
+        values = {"verifying_until": until, "verified": 0, "failure": None}
+        return self._change(upload_id, values, free)
+
+    def go_on(self, upload_id: str, *, verified: int, until: datetime) -> bool:
+        """Note how far verifying is, for whoever claimed it; False if the upload isn't there any more."""
+        return self._change(upload_id, {"verified": verified, "verifying_until": until})
+
+    def release(self, upload_id: str, *, failure: dict[str, Any] | None) -> None:
+        """Note that nobody verifies an upload any more, and what was wrong, if it was."""
+        self._change(upload_id, {"verifying_until": None, "failure": failure})
+
+    def complete(self, upload_id: str, *, at: datetime) -> bool:
+        """Note that a file has arrived; False if it has before, or the upload isn't there any more."""
+        return self._change(upload_id, {"completed_at": at, "verifying_until": None})
+
+    def _change(self, upload_id: str, values: dict[str, Any], *conditions: ColumnElement[bool]) -> bool:
+        standing = (uploads.c.id == upload_id, uploads.c.completed_at.is_(None), *conditions)
+        return self._connection.execute(update(uploads).where(*standing).values(values)).rowcount == 1
 
     def delete(self, upload_id: str) -> None:
         """Forget an upload."""
@@ -115,4 +132,7 @@ def _record(row: Any) -> Upload:
         actor=row.actor,
         created_at=row.created_at,
         completed_at=row.completed_at,
+        verifying_until=row.verifying_until,
+        verified=row.verified or 0,
+        failure=row.failure,
     )

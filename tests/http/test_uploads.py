@@ -14,10 +14,11 @@ import urllib3
 
 from cli.remote.connection import Connection
 from cli.remote.uploads import upload_file
-from registry.domain.errors import DigestMismatch
+from registry.domain.errors import DigestMismatch, UploadBusy
 from registry.domain.rights import Role
-from registry.http import uploads
+from registry.http import uploads, verifying
 from registry.service import Registry
+from registry.service.completion import Stopped
 from registry.service.core import now
 from registry.service.uploads import KEPT
 from tests.http.conftest import Client, Server
@@ -76,7 +77,7 @@ def test_a_file_that_was_sent_is_the_teams(server: Server, ann: Client, tmp_path
     sent = upload_file(connection_of(ann), "ours", file, sha256=digest_of(data), size=size, progress=seen.append)
     assert (sent, sum(seen)) == (size, size)
     assert kept(server) == [digest_of(data)]
-    assert begin(ann, "ours", data).json() == {"id": None, "state": "done", "parts": []}
+    assert begin(ann, "ours", data).json() == {"id": None, "state": "done", "parts": [], "progress": None}
     assert upload_file(connection_of(ann), "ours", file, sha256=digest_of(data), size=size) == 0
 
 
@@ -107,7 +108,7 @@ def test_completing_says_what_is_missing_and_may_be_repeated(ann: Client) -> Non
         1,
     )
     send(ann, begun["parts"][0], b"whole")
-    done = {"id": begun["id"], "state": "done", "parts": []}
+    done = {"id": begun["id"], "state": "done", "parts": [], "progress": None}
     assert [ann.request("POST", path).json() for _ in range(2)] == [done, done]
     assert ann.get(f"/v1/uploads/{begun['id']}").json() == done
     late = ann.request("PUT", f"/v1/uploads/{begun['id']}/parts/1", body=b"other")
@@ -155,9 +156,87 @@ def test_an_upload_that_many_complete_at_once_is_complete(server: Server, ann: C
     path = f"/v1/uploads/{begun['id']}/complete"
     with ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(lambda _: ann.request("POST", path), range(6)))
-    assert {answer.status for answer in answers} <= {200, 409}
+    assert {answer.status for answer in answers} <= {200, 202}
     assert ann.request("POST", path).json()["state"] == "done"
     assert kept(server) == [digest_of(data)]
+
+
+def test_what_takes_long_is_answered_before_it_is_done(
+    server: Server, ann: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "PATIENCE", 0.0)
+    file, data = tmp_path / "file", noise(PART + 1)
+    file.write_bytes(data)
+    begun = begin(ann, "ours", data).json()
+    for part in begun["parts"]:
+        send(ann, part, data[(part["number"] - 1) * PART :][: part["size"]])
+    hold(server, begun["id"], timedelta(seconds=30), verified=PART)
+    path = f"/v1/uploads/{begun['id']}"
+    held = begun | {"state": "verifying", "parts": [], "progress": {"done": PART, "of": PART + 1}}
+    for answer, status in ((ann.get(path), 200), (ann.request("POST", f"{path}/complete"), 202)):
+        assert (answer.status, answer.json()) == (status, held)
+    assert send(ann, begun["parts"][0], data[:PART]).json()["error"] == "upload_busy"
+    hold(server, begun["id"], timedelta(seconds=0))  # whoever held it was killed, and time went by
+    assert ann.get(path).json()["state"] == "open"
+    seen: list[tuple[int, int]] = []
+    sent = upload_file(
+        connection_of(ann),
+        "ours",
+        file,
+        sha256=digest_of(data),
+        size=len(data),
+        verified=lambda done, of: seen.append((done, of)),
+    )
+    assert (sent, kept(server)) == (0, [digest_of(data)])
+    assert all(of == len(data) for _, of in seen)
+
+
+def hold(server: Server, upload: str, rest: timedelta, verified: int = 0) -> None:
+    """As if somebody who is not there any more had begun to verify an upload."""
+    with server.registry.database.writing() as catalog:
+        catalog.uploads.claim(upload, at=now(), until=now() + timedelta(seconds=30))
+        assert catalog.uploads.go_on(upload, verified=verified, until=now() + rest)
+
+
+def test_what_was_found_wrong_is_told_to_whoever_asks_later(
+    server: Server, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "PATIENCE", 0.0)
+    begun = begin(ann, "ours", b"right").json()
+    send(ann, begun["parts"][0], b"wrong")
+    path = f"/v1/uploads/{begun['id']}"
+    assert ann.request("POST", f"{path}/complete").status in (202, 422)
+    end = time.monotonic() + 10
+    while (answer := ann.get(path)).status == 200:
+        assert time.monotonic() < end
+    assert (answer.status, answer.json()["error"]) == (422, "digest_mismatch")
+    assert answer.json()["detail"]["found"] == digest_of(b"wrong")
+    assert ann.request("POST", f"{path}/complete").data == answer.data
+    assert send(ann, begun["parts"][0], b"right").data == answer.data
+    assert kept(server) == []
+    assert begin(ann, "ours", b"right").json()["id"] != begun["id"]
+
+
+def test_an_upload_that_is_given_up_while_it_is_read_is_not_kept(server: Server, ann: Client) -> None:
+    begun = begin(ann, "ours", b"given up").json()
+    send(ann, begun["parts"][0], b"given up")
+
+    def give_up() -> bool:
+        server.registry.abandon_upload(begun["id"])
+        return False
+
+    with pytest.raises(UploadBusy):
+        server.registry.complete_upload(begun["id"], stopping=give_up)
+    assert begin(ann, "ours", b"given up").json()["state"] == "open"
+    assert kept(server) == []
+
+
+def test_a_reader_that_is_stopped_leaves_the_upload_to_the_next(server: Server, ann: Client) -> None:
+    begun = begin(ann, "ours", b"later").json()
+    send(ann, begun["parts"][0], b"later")
+    with pytest.raises(Stopped):
+        server.registry.complete_upload(begun["id"], stopping=lambda: True)
+    assert ann.request("POST", f"/v1/uploads/{begun['id']}/complete").json()["state"] == "done"
 
 
 def test_a_part_whose_bytes_stop_coming_is_given_up(

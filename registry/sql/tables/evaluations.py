@@ -9,7 +9,7 @@ from registry.sql.tables.base import Digest, Key, Row, RowId, UtcDateTime, table
 
 
 class EvaluationRow(Row):
-    """One run of an evaluation on a version."""
+    """One run of an evaluation on a version; `examples_sha256` is the blob with the results of single examples."""
 
     __tablename__ = "evaluations"
 
@@ -19,6 +19,9 @@ class EvaluationRow(Row):
     dataset_sha256: Mapped[str | None] = mapped_column(Digest)
     actor: Mapped[str]
     at: Mapped[datetime] = mapped_column(UtcDateTime)
+    examples_sha256: Mapped[str | None] = mapped_column(Digest)
+    examples_size: Mapped[int | None] = mapped_column(RowId)
+    examples_count: Mapped[int | None]
 
 
 class EvaluationMetricRow(Row):

@@ -10,7 +10,10 @@ from registry.sql.tables.base import Digest, Key, Row, RowId, UtcDateTime, table
 
 
 class UploadRow(Row):
-    """Bytes on their way in. `multipart` is the blob store's name of it; done when `completed_at` is set."""
+    """Bytes on their way in. `multipart` is the blob store's name of it; done when `completed_at` is set.
+
+    Somebody verifies it until `verifying_until`, has read `verified` bytes, and says in `failure` what was wrong.
+    """
 
     __tablename__ = "uploads"
 
@@ -23,6 +26,9 @@ class UploadRow(Row):
     actor: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    verifying_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    verified: Mapped[int | None] = mapped_column(RowId)
+    failure: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class AnsweredRequestRow(Row):

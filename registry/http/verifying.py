@@ -1,0 +1,53 @@
+"""Verifying uploads beside the requests: what takes long is answered before it is done, and asked for again."""
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from starlette.concurrency import run_in_threadpool
+
+from registry.domain.errors import AdaptersError
+from registry.service import Registry
+from registry.service.arrivals import Arrival
+from registry.service.completion import Stopped
+
+AT_ONCE = 64  # uploads that a worker reads, each with one or two MiB in memory
+PATIENCE = 3.0  # seconds that a request waits; a gigabyte takes about as long
+_log = logging.getLogger("adapters.http")
+
+
+class Verifier:
+    """The threads of one worker that verify uploads. Those that are closed leave the rest to the next one."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify")
+        self._closing = threading.Event()
+
+    async def complete(self, registry: Registry, upload_id: str) -> Arrival:
+        """Complete an upload; after a while how far that is. Raises what `complete_upload` raises by then."""
+        verifying = self._threads.submit(registry.complete_upload, upload_id, stopping=self._closing.is_set)
+        verifying.add_done_callback(_tell_of_the_unforeseen)
+        waiting = asyncio.wrap_future(verifying)
+        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody has looked at it
+        done, _ = await asyncio.wait({waiting}, timeout=PATIENCE)
+        if not done:
+            return await run_in_threadpool(registry.upload, upload_id)
+        try:
+            return waiting.result()
+        except Stopped:
+            return await run_in_threadpool(registry.upload, upload_id)
+
+    def close(self) -> None:
+        """Stop verifying, and wait until nobody does."""
+        self._closing.set()
+        self._threads.shutdown(cancel_futures=True)
+
+
+def _tell_of_the_unforeseen(verifying: "Future[Arrival]") -> None:
+    """The answer may be given by now; what is foreseen is kept with the upload."""
+    if verifying.cancelled():
+        return
+    error = verifying.exception()
+    if error is not None and not isinstance(error, AdaptersError | Stopped):
+        _log.error("verifying an upload failed", exc_info=error)
