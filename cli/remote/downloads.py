@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from urllib3.exceptions import HTTPError
 
-from cli.remote.uploads import Moved, unwatched
-from registry.domain.digest import read_chunks
+from cli.remote.uploads import unwatched
 from registry.domain.errors import DigestMismatch, ServerFailure, TargetTaken
+from registry.service.landing import Growing, Moved
 
 if TYPE_CHECKING:
     from cli.remote.connection import Connection
@@ -37,13 +37,13 @@ def download_file(
     """
     partial = to.with_name(f".{hashlib.sha256(f'{sha256} {to.name}'.encode()).hexdigest()}.part")
     with _alone(partial) as target:
-        fetch = _Fetch(connection, url, target, size=size, progress=progress)
-        moved = fetch.rest()
-        if fetch.found != (sha256, size) and moved < size:  # what an earlier attempt left was wrong
-            moved += fetch.again()
-        if fetch.found != (sha256, size):
+        growing = Growing(target, progress)
+        fetch = _Fetch(connection, url, growing, size)
+        try:
+            moved = growing.finish(sha256, size, subject=to.name, rest=fetch.rest)
+        except DigestMismatch:
             partial.unlink()
-            raise DigestMismatch(to.name, sha256, size, *fetch.found)
+            raise
         target.flush()
         os.fsync(target.fileno())
         partial.replace(to)
@@ -51,32 +51,20 @@ def download_file(
 
 
 class _Fetch:
-    """A file that grows at its end until it has `size` bytes."""
+    """A file that is read on until there are `size` bytes of it."""
 
-    def __init__(self, connection: "Connection", url: str, target: BinaryIO, *, size: int, progress: Moved) -> None:
+    def __init__(self, connection: "Connection", url: str, growing: Growing, size: int) -> None:
         self._connection = connection
         self._url = url
-        self._target = target
+        self._growing = growing
         self._size = size
-        self._progress = progress
-        self._digest = hashlib.sha256()
-        self._have = 0
         self._moved = 0
         self._other = False  # whether the server has a file of another size there
-        for chunk in read_chunks(target):
-            self._note(chunk)
-
-    @property
-    def found(self) -> tuple[str, int]:
-        """Digest and size of what is there."""
-        return self._digest.hexdigest(), self._have
 
     def rest(self) -> int:
         """Fetch what is missing; returns its bytes."""
-        if self._have > self._size:
-            self._start_over()
-        moved, fruitless = self._moved, 0
-        while self._have < self._size and not self._other:
+        moved, fruitless, self._other = self._moved, 0, False
+        while self._growing.size < self._size and not self._other:
             before = self._moved
             failure = self._read_on()
             fruitless = 0 if self._moved > before else fruitless + 1
@@ -84,11 +72,6 @@ class _Fetch:
                 raise failure or ServerFailure("it sends less than the file has", self._connection.url)
             time.sleep(_WAIT * 2**fruitless if fruitless else 0)
         return self._moved - moved
-
-    def again(self) -> int:
-        """Fetch everything; returns its bytes."""
-        self._start_over()
-        return self.rest()
 
     def _read_on(self) -> ServerFailure | None:
         """Read until the answer ends; how the connection broke, if it did after something had come."""
@@ -103,31 +86,19 @@ class _Fetch:
         return None
 
     def _read(self) -> None:
-        wanted = {"Range": f"bytes={self._have}-"} if self._have else {}
+        have = self._growing.size
+        wanted = {"Range": f"bytes={have}-"} if have else {}
         with self._connection.stream(self._url, headers=wanted) as response:
-            if self._have and not response.headers.get("Content-Range", "").startswith(f"bytes {self._have}-"):
-                self._start_over()  # a server that ignores the range begins at the beginning
-            self._other = response.headers.get("Content-Length") not in (None, str(self._size - self._have))
+            if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                self._growing.start_over()  # a server that ignores the range begins at the beginning
+            left = self._size - self._growing.size
+            self._other = response.headers.get("Content-Length") not in (None, str(left))
             for chunk in response.stream(_CHUNK):
-                self._target.write(chunk)
-                self._note(chunk)
+                self._growing.write(chunk)
                 self._moved += len(chunk)
-                if self._have > self._size:
+                if self._growing.size > self._size:
                     self._other = True
                     break
-
-    def _note(self, chunk: bytes) -> None:
-        self._digest.update(chunk)
-        self._have += len(chunk)
-        self._progress(len(chunk))
-
-    def _start_over(self) -> None:
-        self._progress(-self._have)
-        self._target.seek(0)
-        self._target.truncate()
-        self._digest = hashlib.sha256()
-        self._have = 0
-        self._other = False
 
 
 @contextmanager

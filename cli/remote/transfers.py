@@ -95,9 +95,9 @@ class Transfers(Room):
     def pull(self, version: Version, to: Path, *, progress: "Progress" = _silent) -> "Pull":
         """Put a version's files at `to`, each verified against its sha256, the folder as a whole at once."""
         from cli.remote.downloads import download_file  # lazy: start-up time
-        from registry.service.workfolder import make_room, renew  # lazy: start-up time
+        from registry.service.workfolder import renew  # lazy: start-up time
 
-        def fill(fresh: Path, missing: list[FileEntry]) -> None:
+        def fill(folder: Path, missing: list[FileEntry]) -> int:
             total, done = sum(file.size for file in missing), 0
 
             def moved(count: int) -> None:
@@ -105,12 +105,17 @@ class Transfers(Room):
                 done += count
                 progress("pulling", done, total)
 
-            for file in missing:
-                make_room(fresh, file.path)
-                url = _file_path(version, file.path)
+            return sum(
                 download_file(
-                    self.connection, url, fresh / file.path, sha256=file.sha256, size=file.size, progress=moved
+                    self.connection,
+                    _file_path(version, file.path),
+                    folder / file.sha256,
+                    sha256=file.sha256,
+                    size=file.size,
+                    progress=moved,
                 )
+                for file in missing
+            )
 
         return renew(to, version, fill)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.domain.errors import Failure, ServerFailure, UploadBusy, UploadIncomplete, UploadNotFound
+from registry.service.landing import Moved
 
 if TYPE_CHECKING:
     from cli.remote.connection import Connection
 
-Moved = Callable[[int], None]  # bytes that moved since the last call; below zero what has to move again
 Verified = Callable[[int, int], None]  # bytes that the server has verified, of how many
 PARALLEL = 4
 ROUNDS = 6  # attempts at what is missing, in a row without a part that arrived

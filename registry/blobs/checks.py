@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from registry.domain.errors import DigestMismatch, WrongUsage
 
-Watch = Callable[[int], None]  # how many bytes were verified by now; what it raises ends the verification
+Watch = Callable[[int], None]  # bytes read by now; all of them only once they are verified. What it raises ends it.
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SHA256_PREFIX = re.compile(r"[0-9a-f]{0,64}")
@@ -64,12 +64,14 @@ def verified(
         found += len(piece)
         if found > size:
             break
-        watch(found)
+        if found < size:
+            watch(found)
         yield piece
     if found != size or digest.hexdigest() != sha256:
         raise DigestMismatch(
             subject=subject, expected=sha256, expected_size=size, found=digest.hexdigest(), found_size=found
         )
+    watch(size)
 
 
 class Hashed:

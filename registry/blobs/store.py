@@ -76,7 +76,8 @@ class BlobStore(PartStore, Protocol):
     def complete(self, upload_id: str, *, sha256: str, size: int, watch: Watch = unwatched) -> bool:
         """Verify staged bytes by reading them, make them a blob, and clear the staging; True if the blob is new.
 
-        What `watch` raises ends it, and the bytes stay staged.
+        `watch` is told of the whole size once the bytes are verified and before they are a blob. What it raises ends
+        it, and the bytes stay staged.
 
         Raises DigestMismatch (the staged bytes are then discarded), BlobNotFound if nothing is staged, whether the
         blob is there or not: who uploaded nothing has proved no possession.

@@ -102,7 +102,8 @@ class FileEntry:
 class Upload:
     """A file on its way in, for a team; the team has it when it is done. `session` is the blob store's name of it.
 
-    Somebody verifies it until `verifying_until`, and has read `verified` bytes; `failure` is the error that ended it.
+    Somebody verifies it until `verifying_until`, and has read `verified` bytes: all only if they are what was said.
+    `failure` is the error that ended it.
     """
 
     id: str

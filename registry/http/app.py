@@ -60,7 +60,6 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         app.state.registry = open_registry()
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
-        app.state.verifier = Verifier()
         try:
             yield
         finally:
@@ -72,6 +71,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.settings = settings
     app.state.doorkeeper = Doorkeeper()
     app.state.metrics = Metrics(settings.metrics_folder)
+    app.state.verifier = Verifier()
     errors.install(app)
     app.add_middleware(Answers, doorkeeper=app.state.doorkeeper)
     app.add_middleware(BodyLimit)

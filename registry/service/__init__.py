@@ -5,7 +5,7 @@
     resolution.py    the look-up that serving stacks ask for
     bases.py         base models, and settling which one a version belongs to
     publishing.py    the one gate for everything that becomes a version
-    transfers.py     folders in and out (workfolder.py: which files, and a pull's note)
+    transfers.py     folders in and out (workfolder.py: which files, and a pull's note; landing.py: files on their way)
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it
     aliases.py       promote, rollback, history: one `move_alias` for all

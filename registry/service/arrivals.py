@@ -82,6 +82,10 @@ class Arrivals(UseCases):
         """Whether somebody is verifying it. Whoever was killed is thought to go on for a moment."""
         return upload.verifying_until is not None and upload.verifying_until > self.clock()
 
+    def _is_stored(self, sha256: str, size: int) -> bool:
+        stat = self.blobs.stat(sha256)
+        return stat is not None and stat.size == size
+
     def _open(self, upload: Upload, there: Mapping[int, int]) -> Arrival:
         parts = parts_of(upload)
         numbers = range(1, parts.count + 1)

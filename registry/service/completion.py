@@ -56,16 +56,21 @@ class Completion(Arrivals):
 
     def _complete(self, upload: Upload, stopping: Callable[[], bool]) -> None:
         try:
-            with self._held(upload, stopping) as watch:
-                self.blobs.finish_parts(parts_of(upload))
-                self.blobs.complete(upload.id, sha256=upload.sha256, size=upload.size, watch=watch)
-            self._keep(upload)
+            if not self._was_kept(upload):
+                with self._held(upload, stopping) as watch:
+                    self.blobs.finish_parts(parts_of(upload))
+                    self.blobs.complete(upload.id, sha256=upload.sha256, size=upload.size, watch=watch)
+            self._register(upload)
         except BlobNotFound:  # it was given up, or somebody else has completed it
             self._release(upload, None)
             raise UploadBusy(upload.id) from None
         except BaseException as error:
             self._release(upload, error)
             raise
+
+    def _was_kept(self, upload: Upload) -> bool:
+        """Whether somebody verified it, made it a blob, and was killed before it could be said whose it is."""
+        return upload.verified == upload.size and self._is_stored(upload.sha256, upload.size)
 
     @contextmanager
     def _held(self, upload: Upload, stopping: Callable[[], bool]) -> Iterator[Callable[[int], None]]:
@@ -77,14 +82,20 @@ class Completion(Arrivals):
             read = count
             if stopping():
                 raise Stopped
+            if count == upload.size:  # from here on the bytes are proved, whatever happens to us
+                note()
             if gone:
                 raise UploadNotFound(upload.id)
 
-        def hold() -> None:
+        def note() -> None:
             nonlocal gone
+            with self.database.writing() as catalog:
+                gone = not catalog.uploads.go_on(upload.id, verified=read, until=self.clock() + HELD)
+
+        def hold() -> None:
             while not gone and not ended.wait(BEAT):
-                with suppress(DatabaseFailure), self.database.writing() as catalog:
-                    gone = not catalog.uploads.go_on(upload.id, verified=read, until=self.clock() + HELD)
+                with suppress(DatabaseFailure):
+                    note()
 
         holder = threading.Thread(target=hold, name=f"hold-{upload.id}", daemon=True)
         holder.start()
@@ -94,7 +105,7 @@ class Completion(Arrivals):
             ended.set()
             holder.join()
 
-    def _keep(self, upload: Upload) -> None:
+    def _register(self, upload: Upload) -> None:
         with self.database.writing() as catalog:
             at = self.clock()
             if not catalog.uploads.complete(upload.id, at=at):

@@ -1,6 +1,5 @@
 """Folders in and out: a push stores what is missing and publishes, a pull puts a verified folder in place at once."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -8,13 +7,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.domain.digest import CHUNK, read_chunks
-from registry.domain.errors import DigestMismatch, FileNotInVersion
+from registry.domain.errors import FileNotInVersion
 from registry.domain.records import FileEntry, Version
 from registry.service.bases import settle_base
 from registry.service.core import Progress, silent
 from registry.service.inspection import inspect_folder
+from registry.service.landing import Growing, Moved
 from registry.service.publishing import Publication, Publishing, Submission
-from registry.service.workfolder import Pull, make_room, renew, select_files
+from registry.service.workfolder import Pull, renew, select_files
 
 
 class Transfers(Publishing):
@@ -78,19 +78,41 @@ class Transfers(Publishing):
     def pull(self, version: Version, to: Path, *, progress: Progress = silent) -> Pull:
         """Put a version's files at `to`, each verified against its sha256, the folder as a whole at once.
 
-        A folder that an earlier pull left is brought up to date, unchanged files without moving a byte. Anything else
-        that is there already is refused (TargetTaken). Raises DigestMismatch for bytes that are not what was pushed.
+        A folder that an earlier pull left is brought up to date, unchanged files without moving a byte, and what a
+        killed one left is gone on with. Anything else that is there already is refused (TargetTaken). Raises
+        DigestMismatch for bytes that are not what was pushed.
         """
-        return renew(to, version, lambda fresh, missing: self._fill(fresh, version, missing, progress=progress))
+        return renew(to, version, lambda folder, missing: self._fill(folder, version, missing, progress=progress))
 
-    def _fill(self, fresh: Path, version: Version, missing: list[FileEntry], *, progress: Progress) -> None:
-        total, done = sum(file.size for file in missing), 0
+    def _fill(self, folder: Path, version: Version, missing: list[FileEntry], *, progress: Progress) -> int:
+        total, done, moved = sum(file.size for file in missing), 0, 0
+
+        def came(count: int) -> None:
+            nonlocal done
+            done += count
+            progress("pulling", done, total)
+
         for file in missing:
-            make_room(fresh, file.path)
-            with self.blobs.open(file.sha256) as stream, (fresh / file.path).open("xb") as target:
-                chunks = _watched(stream, "pulling", done, total=total, progress=progress)
-                _copy_verified(chunks, target, file, subject=f"{version.reference} {file.path}")
-            done += file.size
+            subject = f"{version.reference} {file.path}"
+            moved += self._fetch(file, folder / file.sha256, subject=subject, progress=came)
+        return moved
+
+    def _fetch(self, file: FileEntry, to: Path, *, subject: str, progress: Moved) -> int:
+        """Put a blob's bytes at `to`, from where an earlier attempt left off; returns how many had to be read."""
+        partial = to.with_name(f"{to.name}.part")
+        with partial.open("a+b") as target:
+            growing = Growing(target, progress)
+
+            def rest() -> int:
+                before = growing.size
+                with self.blobs.open(file.sha256, start=before) as stream:
+                    for chunk in read_chunks(stream, CHUNK):
+                        growing.write(chunk)
+                return growing.size - before
+
+            moved = growing.finish(file.sha256, file.size, subject=subject, rest=rest)
+        partial.replace(to)
+        return moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +126,8 @@ class _Reading:
 
     def chunks(self) -> Iterator[bytes]:
         with self.path.open("rb") as stream:
-            yield from _watched(stream, "storing", self.done, total=self.total, progress=self.progress)
-
-
-def _watched(stream: BinaryIO, what: str, done: int, *, total: int, progress: Progress) -> Iterator[bytes]:
-    for chunk in read_chunks(stream, CHUNK):
-        yield chunk
-        done += len(chunk)
-        progress(what, done, total)
-
-
-def _copy_verified(chunks: Iterator[bytes], target: BinaryIO, file: FileEntry, *, subject: str) -> None:
-    digest, size = hashlib.sha256(), 0
-    for chunk in chunks:
-        digest.update(chunk)
-        target.write(chunk)
-        size += len(chunk)
-    if digest.hexdigest() != file.sha256 or size != file.size:
-        raise DigestMismatch(subject, file.sha256, file.size, digest.hexdigest(), size)
+            done = self.done
+            for chunk in read_chunks(stream, CHUNK):
+                yield chunk
+                done += len(chunk)
+                self.progress("storing", done, self.total)

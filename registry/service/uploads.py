@@ -77,10 +77,6 @@ class Uploads(Completion):
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
-    def _is_stored(self, sha256: str, size: int) -> bool:
-        stat = self.blobs.stat(sha256)
-        return stat is not None and stat.size == size
-
     def _have_nothing(self, team: str, sha256: str) -> Arrival:
         """The empty file: whoever says its digest has it. Raises DigestMismatch."""
         self.blobs.put([], sha256=sha256, size=0)

@@ -15,6 +15,7 @@ from registry.domain.digest import sha256_stream
 from registry.domain.errors import InvalidFile, TargetTaken
 from registry.domain.paths import check_paths, is_kept
 from registry.domain.records import FileEntry, Version
+from registry.service.landing import landing
 
 NOTE = ".adapter.json"  # hidden, so that a push of a pulled folder leaves it out
 _NOTE_LIMIT = 1 << 20  # bytes
@@ -103,11 +104,12 @@ class Pull:
     bytes_moved: int
 
 
-def renew(to: Path, version: Version, fill: Callable[[Path, list[FileEntry]], None]) -> Pull:
+def renew(to: Path, version: Version, fill: Callable[[Path, list[FileEntry]], int]) -> Pull:
     """Put a version's files at `to`, the folder as a whole at once.
 
-    `fill` writes the files that it is given into a fresh folder, and verifies them. What an earlier pull left there
-    and is still right isn't among them. Raises TargetTaken for a folder that no pull left.
+    `fill` gets a folder and files, and puts each there under its sha256, verified; it returns how many bytes had to
+    move. What an earlier pull left, there or in the landing, and is still right isn't among them. Raises TargetTaken
+    for a folder that no pull left.
     """
     to = to.absolute()
     kept = _unchanged(to, version)
@@ -115,17 +117,18 @@ def renew(to: Path, version: Version, fill: Callable[[Path, list[FileEntry]], No
     if not missing and _same_note(to, version):
         return Pull(to, len(version.files), 0)
     to.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
-    try:
-        fill(fresh, missing)
-        for path in kept:
-            make_room(fresh, path)
-            os.link(to / path, fresh / path)
+    with landing(to) as folder:
+        contents = {file.sha256: file for file in missing}.values()
+        moved = fill(folder, [file for file in contents if not _holds(folder / file.sha256, file)])
+        fresh = folder / "fresh"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        for file in version.files:
+            make_room(fresh, file.path)
+            os.link(to / file.path if file.path in kept else folder / file.sha256, fresh / file.path)
         write_note(fresh, Note(version.reference, version.digest, version.files))
         _swap(fresh, to)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return Pull(to, len(version.files), sum(file.size for file in missing))
+    return Pull(to, len(version.files), moved)
 
 
 def _unchanged(to: Path, version: Version) -> frozenset[str]:

@@ -60,8 +60,7 @@ class Uploads:
     def claim(self, upload_id: str, *, at: datetime, until: datetime) -> bool:
         """Take an upload for verifying it; False if somebody verifies it at `at`, it is done, or isn't there."""
         free = uploads.c.verifying_until.is_(None) | (uploads.c.verifying_until < at)
-        values = {"verifying_until": until, "verified": 0, "failure": None}
-        return self._change(upload_id, values, free)
+        return self._change(upload_id, {"verifying_until": until, "failure": None}, free)
 
     def go_on(self, upload_id: str, *, verified: int, until: datetime) -> bool:
         """Note how far verifying is, for whoever claimed it; False if the upload isn't there any more."""

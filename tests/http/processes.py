@@ -22,13 +22,16 @@ settings = ServerSettings.from_environment({}, host="127.0.0.1", port=port)
 uvicorn.run(create_app(lambda: open_registry(os.environ), settings), host="127.0.0.1", port=port, log_level="error")
 """
 
-# Arguments: up|down, URL, token, path or address, file, sha256, size, and the bytes after which it kills itself.
+# Arguments: up|down|pull, URL, token, path, address or reference, file, sha256, size, and the bytes after which it
+# kills itself.
 CLIENT = """
 import os, signal, sys
 from pathlib import Path
 from cli.remote.connection import Connection
 from cli.remote.downloads import download_file
+from cli.remote.registry import RemoteRegistry
 from cli.remote.uploads import upload_file
+from registry.domain.reference import Reference
 way, url, token, where, file, sha256, size, most = sys.argv[1:]
 moved = 0
 def progress(count):
@@ -39,6 +42,10 @@ def progress(count):
 connection = Connection(url, token)
 if way == "up":
     upload_file(connection, where, Path(file), sha256=sha256, size=int(size), progress=progress)
+elif way == "pull":
+    registry = RemoteRegistry(connection)
+    version = registry.find_version(Reference.parse(where))
+    registry.pull(version, Path(file), progress=lambda _, done, of: progress(done - moved))
 else:
     download_file(connection, where, Path(file), sha256=sha256, size=int(size), progress=progress)
 """

@@ -6,17 +6,21 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from cli.remote.connection import Connection
 from cli.remote.downloads import download_file
+from cli.remote.registry import RemoteRegistry
 from cli.remote.uploads import upload_file
 from registry.bootstrap import open_registry
+from registry.domain.errors import ServerFailure
 from registry.domain.records import FileEntry
-from registry.domain.reference import AdapterName
+from registry.domain.reference import AdapterName, Reference
 from registry.service import Registry
+from registry.service.arrivals import State
 from registry.service.publishing import Submission
 from tests.factories import write_adapter
 from tests.http.processes import ServerProcess, doomed_client, server_process
@@ -110,6 +114,58 @@ def test_a_download_goes_on_after_its_client_was_killed(
     assert to.read_bytes() == source.read_bytes()
     assert list(to.parent.iterdir()) == [to]
     until_closed(server, sha256)
+
+
+def test_a_pull_from_a_server_goes_on_after_its_client_was_killed(
+    server: ServerProcess, registry: Registry, token: str, tmp_path: Path
+) -> None:
+    folder, to = write_adapter(tmp_path / "adapter"), tmp_path / "pulled"
+    sha256 = noise(folder / "vocabulary.txt", SIZE)
+    registry.push_folder(folder, Submission(AdapterName("ours", "a"), ()))
+    doomed_client("pull", server.url, token, "ours/a@v1", to, sha256, SIZE, SIZE // 2)
+    assert not to.exists()
+    came = sum(path.stat().st_size for path in (tmp_path / ".pulled.pull").iterdir())
+    remote = RemoteRegistry(Connection(server.url, token))
+    version = remote.find_version(Reference.parse("ours/a@v1"))
+    assert remote.pull(version, to).bytes_moved == version.size - came < SIZE
+    assert sha256_of(to / "vocabulary.txt") == sha256
+    assert not (tmp_path / ".pulled.pull").exists()
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def test_an_upload_whose_server_was_killed_while_it_read_is_read_by_the_next(
+    server: ServerProcess, registry: Registry, token: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    sha256 = noise(file, SIZE)
+    connection = Connection(server.url, token)
+    upload = registry.begin_upload("ours", sha256, SIZE).upload
+    assert upload is not None
+    with file.open("rb") as stream:
+        for number in range(1, SIZE // upload.part_size + 1):
+            part = registry.open_part(upload.id, number)
+            part.write(stream.read(upload.part_size))
+            part.finish()
+            part.close()
+    with suppress(ServerFailure), ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(connection.request, "POST", f"/v1/uploads/{upload.id}/complete")
+        while registry.upload(upload.id).state is State.OPEN:
+            time.sleep(0.002)
+        server.kill()
+        answer.result()
+    left = registry.upload(upload.id)
+    assert left.state is State.VERIFYING
+    assert left.upload is not None
+    server.start()
+    with registry.database.writing() as catalog:  # half a minute later
+        catalog.uploads.go_on(upload.id, verified=left.upload.verified, until=registry.clock())
+    assert upload_file(connection, "ours", file, sha256=sha256, size=SIZE) == 0
+    assert [blob.sha256 for blob in registry.blobs.list()] == [sha256]
+    assert list(registry.blobs.staged()) == []
 
 
 def until_closed(server: ServerProcess, sha256: str) -> None:

@@ -14,7 +14,7 @@ import urllib3
 
 from cli.remote.connection import Connection
 from cli.remote.uploads import upload_file
-from registry.domain.errors import DigestMismatch, UploadBusy
+from registry.domain.errors import DigestMismatch, UploadNotFound
 from registry.domain.rights import Role
 from registry.http import uploads, verifying
 from registry.service import Registry
@@ -225,7 +225,7 @@ def test_an_upload_that_is_given_up_while_it_is_read_is_not_kept(server: Server,
         server.registry.abandon_upload(begun["id"])
         return False
 
-    with pytest.raises(UploadBusy):
+    with pytest.raises(UploadNotFound):
         server.registry.complete_upload(begun["id"], stopping=give_up)
     assert begin(ann, "ours", b"given up").json()["state"] == "open"
     assert kept(server) == []
@@ -237,6 +237,19 @@ def test_a_reader_that_is_stopped_leaves_the_upload_to_the_next(server: Server, 
     with pytest.raises(Stopped):
         server.registry.complete_upload(begun["id"], stopping=lambda: True)
     assert ann.request("POST", f"/v1/uploads/{begun['id']}/complete").json()["state"] == "done"
+
+
+def test_bytes_that_were_verified_are_not_sent_again_when_the_server_died_over_it(
+    server: Server, ann: Client, bob: Client
+) -> None:
+    data = b"verified"
+    begun = begin(ann, "ours", data).json()
+    for upload, verified in ((begun["id"], len(data)), (begin(bob, "theirs", data).json()["id"], len(data) - 1)):
+        hold(server, upload, timedelta(0), verified=verified)
+    server.registry.blobs.put([data], sha256=digest_of(data), size=len(data))
+    assert ann.request("POST", f"/v1/uploads/{begun['id']}/complete").json()["state"] == "done"
+    unproved = begin(bob, "theirs", data).json()
+    assert bob.request("POST", f"/v1/uploads/{unproved['id']}/complete").json()["error"] == "upload_incomplete"
 
 
 def test_a_part_whose_bytes_stop_coming_is_given_up(

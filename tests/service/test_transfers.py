@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,74 @@ def test_pull_refuses_a_blob_whose_digest_differs_and_leaves_nothing(registry: R
     with pytest.raises(DigestMismatch):
         registry.pull(version, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"a", "blobs"} | _databases(tmp_path))
+
+
+def test_a_pull_goes_on_where_a_killed_one_was_and_only_its_digest_is_believed(
+    registry: Registry, tmp_path: Path
+) -> None:
+    folder = write_adapter(tmp_path / "a")
+    version = push(registry, folder)
+    weights = next(file for file in version.files if file.path == "adapter_model.safetensors")
+    data = (folder / weights.path).read_bytes()
+    for left, moves in (
+        (data[:100], weights.size - 100),
+        (b"wrong", 2 * weights.size - 5),
+        (data + b"x", weights.size),
+    ):
+        landing = tmp_path / ".out.pull"
+        landing.mkdir()
+        (landing / f"{weights.sha256}.part").write_bytes(left)
+        for file in version.files:
+            if file != weights:
+                (landing / file.sha256).write_bytes((folder / file.path).read_bytes())
+        seen: list[tuple[int, int]] = []
+
+        def watch(_what: str, done: int, total: int, seen: list[tuple[int, int]] = seen) -> None:
+            seen.append((done, total))
+
+        pull = registry.pull(version, tmp_path / "out", progress=watch)
+        assert (pull.bytes_moved, seen[-1]) == (moves, (weights.size, weights.size))
+        assert tree(tmp_path / "out") == tree(folder)
+        assert not landing.exists()
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_a_pull_that_fails_midway_is_gone_on_with(registry: Registry, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a")
+    version = push(registry, folder)
+
+    def interrupted(_what: str, done: int, _total: int) -> None:
+        if done == version.size:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        registry.pull(version, tmp_path / "out", progress=interrupted)
+    assert not (tmp_path / "out").exists()
+    assert registry.pull(version, tmp_path / "out").bytes_moved == 0
+    assert tree(tmp_path / "out") == tree(folder)
+
+
+def test_two_pulls_at_once_do_not_spoil_each_other(registry: Registry, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a")
+    version = push(registry, folder)
+    pulled: list[Pull] = []
+
+    def another(_what: str, _done: int, _total: int) -> None:
+        if not pulled:
+            pulled.append(registry.pull(version, tmp_path / "out"))
+
+    first = registry.pull(version, tmp_path / "out", progress=another)
+    assert [first.bytes_moved, pulled[0].bytes_moved] == [version.size] * 2
+    assert tree(tmp_path / "out") == tree(folder)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
+
+
+def test_a_landing_that_somebody_laid_elsewhere_is_not_used(registry: Registry, tmp_path: Path) -> None:
+    version = push(registry, write_adapter(tmp_path / "a"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".out.pull").symlink_to(tmp_path / "elsewhere")
+    registry.pull(version, tmp_path / "out")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def _databases(folder: Path) -> set[str]:
