@@ -143,7 +143,7 @@ def test_an_upload_whose_server_was_killed_while_it_read_is_read_by_the_next(
     file = tmp_path / "file"
     sha256 = noise(file, SIZE)
     connection = Connection(server.url, token)
-    upload = registry.begin_upload("ours", sha256, SIZE).upload
+    upload = registry.on_behalf_of(registry.authenticate(token)).begin_upload("ours", sha256, SIZE).upload
     assert upload is not None
     with file.open("rb") as stream:
         for number in range(1, SIZE // upload.part_size + 1):
