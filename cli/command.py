@@ -106,6 +106,7 @@ class AssignmentType(click.ParamType[tuple[str, str]]):
 REFERENCE = ReferenceType()
 ADAPTER_NAME = AdapterNameType()
 ASSIGNMENT = AssignmentType()
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 ADAPTER_PATH = click.Path(exists=True, path_type=Path)  # a folder, or a file that is an adapter by itself
 

@@ -35,6 +35,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "search": Entry("cli.listing:search", "Find versions by base, rank, target modules, text, metric or status."),
         "inspect": Entry("cli.inspection:inspect", "Show what an adapter is: modules, ranks, scaling, variants."),
         "diff": Entry("cli.diff:diff", "Show what differs between two versions."),
+        "compare": Entry("cli.compare:compare", "Show what was measured of versions side by side."),
         "lineage": Entry("cli.lineage:lineage", "Show what a version was made of, and what was made of it."),
         "history": Entry("cli.browse:history", "Show an adapter's versions and how its aliases moved."),
         "resolve": Entry("cli.resolve:resolve", "Look up what a serving stack must know before it loads a version."),

@@ -2,23 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.browse import evaluation_table
 from cli.client import opened
-from cli.command import ASSIGNMENT, Commands, command, reference_argument
+from cli.command import ASSIGNMENT, FILE, Commands, command, reference_argument
 from cli.facts import status_text
 from cli.output import Output, facts, heading, next_step, say, table
 from cli.text import count, human_size, short_digest
 from registry.domain.documents import evaluation_document, version_document
 from registry.domain.errors import DamageFound, WrongUsage
+from registry.domain.examples import LONGEST, parse_examples
 from registry.domain.records import Status, Version
 from registry.domain.reference import Reference, Selector
 
 if TYPE_CHECKING:
     from registry.service.stewardship import Verification
+
+_LARGEST_FILE = 4 * LONGEST  # bytes: what is kept has no blanks
 
 
 @click.group("eval", cls=Commands)
@@ -26,32 +30,56 @@ def evaluation() -> None:
     """Record and list what was measured of versions."""
 
 
-@evaluation.command("add", examples=["adapters eval add demo/sentiment@v1 accuracy=0.842 loss=0.41 --dataset sst2"])
+@evaluation.command(
+    "add",
+    examples=["adapters eval add demo/sentiment@v1 accuracy=0.842 loss=0.41 --dataset sst2"],
+)
 @reference_argument()
-@click.argument("metrics", metavar="NAME=VALUE", type=ASSIGNMENT, nargs=-1, required=True, help="what was measured")
+@click.argument("metrics", metavar="NAME=VALUE", type=ASSIGNMENT, nargs=-1, help="what was measured")
 @click.option("--dataset", help="What it was measured on.")
 @click.option("--dataset-sha256", metavar="HEX", help="The content of that data set, for gates that ask for it.")
+@click.option(
+    "--examples", type=FILE, help='Results of single examples: JSON, a list or lines of {"id", metric: value}.'
+)
 def eval_add(
     out: Output,
     reference: Reference,
     metrics: tuple[tuple[str, str], ...],
     dataset: str | None,
     dataset_sha256: str | None,
+    examples: Path | None,
 ) -> None:
     """Record what was measured of a version.
 
-    `adapters search --metric` finds versions by it; the newest value of a metric counts.
+    `adapters search --metric` finds versions by it; the newest value of a metric counts. With the results of single
+    examples, on a data set whose content is given, `adapters compare` says how sure a difference is. A metric that
+    only they have is recorded as their mean.
     """
     values = {name: _number(name, text) for name, text in metrics}
     if len(values) < len(metrics):
         raise WrongUsage("a metric is given twice")
     with opened() as registry:
-        recorded = registry.evaluate(reference, values, dataset=dataset, dataset_sha256=dataset_sha256)
+        recorded = registry.evaluate(
+            reference, values, dataset=dataset, dataset_sha256=dataset_sha256, examples=_examples(examples)
+        )
+    of_examples = f" and of {count(recorded.examples.count, 'example')}" if recorded.examples else ""
+    measured = f"{count(len(recorded.metrics), 'metric')} of {recorded.adapter}@v{recorded.version}{of_examples}"
     out.answer(
         evaluation_document(recorded),
-        lambda: say(f"recorded {count(len(values), 'metric')} of {recorded.adapter}@v{recorded.version}"),
+        lambda: say(f"recorded {measured}"),
         lambda: next_step(f"adapters eval list {recorded.adapter}@v{recorded.version}"),
     )
+
+
+def _examples(path: Path | None) -> list[Any]:
+    if path is None:
+        return []
+    if path.stat().st_size > _LARGEST_FILE:
+        raise WrongUsage(f"{path} is larger than {human_size(_LARGEST_FILE)}: too much for results of examples")
+    try:
+        return parse_examples(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise WrongUsage(f"{path} is not UTF-8 text") from None
 
 
 def _number(name: str, text: str) -> float:

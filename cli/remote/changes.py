@@ -1,6 +1,6 @@
 """Changing what is on a server: the methods of `registry.service.aliases`, `stewardship` and `bases`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
@@ -8,6 +8,7 @@ from cli.remote.lookups import Lookups
 from cli.remote.rooms import adapter_path, part, version_path
 from registry.domain import from_documents as records
 from registry.domain.errors import NotOnServer
+from registry.domain.examples import means, packed, unpacked
 from registry.domain.metrics import check_metrics
 from registry.domain.records import AliasMove, BaseModel, Evaluation, Status, Version
 from registry.domain.reference import AdapterName, Reference
@@ -70,10 +71,17 @@ class Changes(Lookups):
         *,
         dataset: str | None = None,
         dataset_sha256: str | None = None,
+        examples: Sequence[Any] = (),
     ) -> Evaluation:
         """Record what was measured of a version."""
-        check_metrics(metrics, dataset)  # JSON has no NaN to tell the server of
-        wanted = {"metrics": dict(metrics), "dataset": dataset, "dataset_sha256": dataset_sha256}
+        kept = means(unpacked(packed(examples)))
+        check_metrics({**kept, **metrics}, dataset)  # JSON has no NaN to tell the server of
+        wanted = {
+            "metrics": dict(metrics),
+            "dataset": dataset,
+            "dataset_sha256": dataset_sha256,
+            "examples": list(examples),
+        }
         answer = self.connection.request("POST", f"{version_path(reference)}/evaluations", json=wanted)
         return self._read(records.evaluation, answer.document)
 

@@ -1,11 +1,13 @@
 """Looking at a registry on a server: the methods of `registry.service.lookup` and `resolution`."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cli.remote.rooms import Room, adapter_path, selector, version_path
 from registry.domain import from_documents as records
 from registry.domain.engines import Engine
+from registry.domain.errors import WrongUsage
 from registry.domain.records import Adapter, Alias, Evaluation, Lineage, Page, SearchQuery, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.spec import ModuleSpec
@@ -93,6 +95,15 @@ class Lookups(Room):
         pins = {"from": str(left.number), "to": right.reference}
         return self._read(dict, self.connection.get(f"{adapter_path(left.adapter)}/diff", pins))
 
+    def compare(
+        self, references: Sequence[Reference], *, dataset: str | None = None, metric: str | None = None
+    ) -> dict[str, Any]:
+        """Versions side by side, with paired differences from the first."""
+        if not references:
+            raise WrongUsage("there is nothing to compare")
+        wanted = {"ref": [_in_full(reference) for reference in references], "dataset": dataset, "metric": metric}
+        return self._read(dict, self.connection.get(f"{adapter_path(references[0].adapter)}/compare", wanted))
+
     def resolve(
         self,
         reference: Reference,
@@ -104,3 +115,7 @@ class Lookups(Room):
         """Everything about the version behind a reference, refused if the caller can't serve it."""
         wanted = {"ref": selector(reference), "max_rank": max_rank, "base": base, "engine": engine}
         return self._read(dict, self.connection.get(f"{adapter_path(reference.adapter)}/resolve", wanted))
+
+
+def _in_full(reference: Reference) -> str:
+    return f"{reference.adapter}@{selector(reference)}"

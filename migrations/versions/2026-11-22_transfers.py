@@ -20,9 +20,11 @@ def upgrade() -> None:
     op.add_column("evaluations", sa.Column("examples_sha256", DIGEST, nullable=True))
     op.add_column("evaluations", sa.Column("examples_size", BYTES, nullable=True))
     op.add_column("evaluations", sa.Column("examples_count", sa.Integer(), nullable=True))
+    op.create_index("ix_evaluations_examples_sha256", "evaluations", ["examples_sha256"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_evaluations_examples_sha256", table_name="evaluations")
     for column in ("examples_count", "examples_size", "examples_sha256"):
         op.drop_column("evaluations", column)
     for column in ("failure", "verified", "verifying_until"):

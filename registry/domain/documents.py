@@ -15,6 +15,7 @@ from registry.domain.records import (
     BaseModel,
     Evaluation,
     Event,
+    ExampleResults,
     Lineage,
     Member,
     Namespace,
@@ -143,9 +144,14 @@ def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
         "dataset": evaluation.dataset,
         "dataset_sha256": evaluation.dataset_sha256,
         "metrics": evaluation.metrics,
+        "examples": examples_document(evaluation.examples),
         "actor": evaluation.actor,
         "at": evaluation.at.isoformat(),
     }
+
+
+def examples_document(examples: ExampleResults | None) -> dict[str, Any] | None:
+    return {"sha256": examples.sha256, "size": examples.size, "count": examples.count} if examples else None
 
 
 def base_document(base: BaseModel) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from registry.domain.records import (
     Evaluation,
     Event,
     Evidence,
+    ExampleResults,
     FileEntry,
     Lineage,
     Member,
@@ -154,7 +155,12 @@ def evaluation(document: Document) -> Evaluation:
         metrics={_text(name): float(value) for name, value in document["metrics"].items()},
         actor=_text(document["actor"]),
         at=_time(document["at"]),
+        examples=_optional(document["examples"], _examples),
     )
+
+
+def _examples(document: Document) -> ExampleResults:
+    return ExampleResults(_digest(document["sha256"]), _whole(document["size"]), _whole(document["count"]))
 
 
 def base(document: Document) -> BaseModel:

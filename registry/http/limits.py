@@ -5,6 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST = 2**20  # bytes of a document
 MOST_OF_A_BASE = 64 * 2**20  # a tensor index has a line for each of up to 200,000 tensors
+MOST_OF_AN_EVALUATION = 8 * 2**20  # 50,000 examples
 _STREAMED = ("/v1/uploads/",)  # paths of PUT whose bodies are streamed, and counted where they go
 
 
@@ -18,7 +19,7 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or _is_streamed(scope):
             await self._app(scope, receive, send)
             return
-        limit = MOST_OF_A_BASE if scope["path"] == "/v1/bases" else MOST
+        limit = _limit(scope["path"])
         taken = 0
 
         async def bounded() -> Message:
@@ -30,6 +31,12 @@ class BodyLimit:
             return message
 
         await self._app(scope, bounded, send)
+
+
+def _limit(path: str) -> int:
+    if path == "/v1/bases":
+        return MOST_OF_A_BASE
+    return MOST_OF_AN_EVALUATION if path.endswith("/evaluations") else MOST
 
 
 def _is_streamed(scope: Scope) -> bool:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import ConfigDict
 
+from registry.http.evaluation_schemas import Evaluation
 from registry.http.schemas import COMMIT, DIGEST, DIGITS, NAME, TIME, Error, Shape, example
 
 
@@ -211,28 +212,6 @@ class AdapterPage(Shape):
 
     adapters: list[Adapter]
     cursor: str | None
-
-
-class Evaluation(Shape):
-    """What was measured of a version."""
-
-    model_config = example(
-        name=NAME, version=3, dataset="held-out", dataset_sha256=None, metrics={"f1": 0.91}, actor="eve", at=TIME
-    )
-
-    name: str
-    version: int
-    dataset: str | None
-    dataset_sha256: str | None
-    metrics: dict[str, float]
-    actor: str
-    at: str
-
-
-class Evaluations(Shape):
-    """What was measured, newest first."""
-
-    evaluations: list[Evaluation]
 
 
 class Provenance(Shape):

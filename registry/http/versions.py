@@ -13,14 +13,14 @@ from registry.domain.documents import (
     shown_document,
     version_document,
 )
+from registry.domain.examples import MOST
 from registry.domain.records import Status
 from registry.http.access import Asked
+from registry.http.evaluation_schemas import Evaluation, Evaluations
 from registry.http.paths import Cursor, Limit, Sha256, Text, Words, name_of, other_of, version_of
 from registry.http.schemas import documented
 from registry.http.version_schemas import (
     Difference,
-    Evaluation,
-    Evaluations,
     Lineage,
     Modules,
     ShownVersion,
@@ -51,9 +51,13 @@ class EvaluationBody(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"dataset": "held-out", "metrics": {"f1": 0.91}}]}
     )
 
-    metrics: dict[Text, FiniteFloat] = Field(min_length=1, max_length=1000)
+    metrics: dict[Text, FiniteFloat] = Field(default={}, max_length=1000)
     dataset: Text | None = None
     dataset_sha256: Sha256 | None = None
+    examples: Annotated[
+        list[dict[str, str | int | FiniteFloat]],
+        Field(max_length=MOST, description='{"id", metric: value, …} each, for comparing versions example by example'),
+    ] = []
 
 
 @routes.get(
@@ -144,8 +148,13 @@ def evaluations(registry: Asked, team: str, name: str, version: str) -> JSONResp
     responses=documented(Evaluation, 400, 403, 404, 409, 410, status=201),
 )
 def evaluate(registry: Asked, team: str, name: str, version: str, body: EvaluationBody) -> JSONResponse:
+    """Metrics are named, or the means of what single examples have."""
     done = registry.evaluate(
-        version_of(team, name, version), body.metrics, dataset=body.dataset, dataset_sha256=body.dataset_sha256
+        version_of(team, name, version),
+        body.metrics,
+        dataset=body.dataset,
+        dataset_sha256=body.dataset_sha256,
+        examples=body.examples,
     )
     return JSONResponse(evaluation_document(done), 201)
 

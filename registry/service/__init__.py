@@ -9,6 +9,7 @@
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it
     aliases.py       promote, rollback, history: one `move_alias` for all
+    comparison.py    versions side by side, with paired differences
     gates.py         what a version must show before an alias may point at it
     watching.py      what happened since a cursor
     access.py        teams, members, tokens, the audit log
@@ -20,6 +21,7 @@ A use case owns its transaction. This layer knows no HTTP, no command line and n
 from registry.service.access import Access
 from registry.service.aliases import Aliases
 from registry.service.bases import Bases
+from registry.service.comparison import Comparison
 from registry.service.gates import Gates
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
@@ -30,5 +32,5 @@ from registry.service.watching import Watching
 __all__ = ["Registry"]
 
 
-class Registry(Transfers, Uploads, Bases, Resolution, Aliases, Stewardship, Gates, Access, Watching):
+class Registry(Transfers, Uploads, Bases, Resolution, Aliases, Stewardship, Comparison, Gates, Access, Watching):
     """Everything that one can do with a registry, embedded or behind a server."""

@@ -1,13 +1,16 @@
 """Looking after versions: evaluations, statuses, and whether the bytes are still what their digests say."""
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from registry.domain.digest import sha256_stream
 from registry.domain.errors import AliasInUse, BlobNotFound, Gone, NotActive, WrongUsage
+from registry.domain.examples import means, packed, unpacked
 from registry.domain.metrics import check_metrics
-from registry.domain.records import Evaluation, Status, Version
+from registry.domain.records import Evaluation, ExampleResults, Status, Version
 from registry.domain.reference import Reference
 from registry.domain.rights import Scope
 from registry.domain.statuses import GONE
@@ -54,25 +57,44 @@ class Stewardship(UseCases):
         *,
         dataset: str | None = None,
         dataset_sha256: str | None = None,
+        examples: Sequence[Any] = (),
     ) -> Evaluation:
-        """Record what was measured of a version. Values must be finite numbers."""
-        check_metrics(metrics, dataset)
+        """Record what was measured of a version. Values must be finite numbers.
+
+        `examples` are {"id", metric: value}, for paired comparison on the content of the data set; a metric that isn't
+        in `metrics` is their mean. Raises WrongUsage.
+        """
+        data = packed(examples)
+        measured = means(unpacked(data)) | dict(metrics)
+        check_metrics(measured, dataset)
         if dataset_sha256 is not None and not SHA256.fullmatch(dataset_sha256):
             raise WrongUsage("the sha256 of a data set is 64 hex digits, in lower case")
-        with self.database.writing() as catalog:
+        if data and dataset_sha256 is None:
+            raise WrongUsage("results of single examples need the sha256 of their data set, to be compared on it")
+        with self.database.reading() as catalog:
             self.require(catalog, reference.adapter, Scope.EVALUATE)
             version = find(catalog, reference).version
+        kept = self._keep_examples(data, len(examples)) if data else None
+        with self.database.writing() as catalog:
             evaluation = Evaluation(
-                version.adapter, version.number, dataset, dataset_sha256, dict(metrics), self.actor, self.clock()
+                version.adapter, version.number, dataset, dataset_sha256, measured, self.actor, self.clock(), kept
             )
+            if kept:
+                found = [(kept.sha256, kept.size)]
+                catalog.blobs.register(version.adapter.team, found, at=evaluation.at, actor=self.actor)
             catalog.evaluations.add(evaluation)
             catalog.events.append(
                 "version.evaluated",
                 version.adapter,
-                {"version": version.number, "dataset": dataset, "metrics": dict(metrics)},
+                {"version": version.number, "dataset": dataset, "metrics": measured},
                 actor=self.actor,
             )
         return evaluation
+
+    def _keep_examples(self, data: bytes, count: int) -> ExampleResults:
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.blobs.put([data], sha256=sha256, size=len(data))
+        return ExampleResults(sha256, len(data), count)
 
     def set_status(self, reference: Reference, status: Status, *, reason: str, force: bool = False) -> Version:
         """Yank, revoke or release the version behind an exact pin.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.engine import Connection
 
 from registry.domain.records import LOCAL_OWNER, Version
@@ -12,6 +12,7 @@ from registry.sql.inserts import insert_absent
 from registry.sql.rows import version_record, version_rows
 from registry.sql.tables.blobs import blob_possessions, blobs
 from registry.sql.tables.commits import commit_files, commits
+from registry.sql.tables.evaluations import evaluations
 from registry.sql.tables.names import namespaces
 from registry.sql.tables.versions import versions
 
@@ -53,8 +54,11 @@ class Blobs:
         return found
 
     def all(self) -> Iterator[tuple[str, int]]:
-        """Every blob (sha256, bytes) that a commit refers to, in digest order, as a stream."""
-        used = exists().where(commit_files.c.sha256 == blobs.c.sha256)
+        """Every blob (sha256, bytes) that a commit or an evaluation refers to, in digest order, as a stream."""
+        used = or_(
+            exists().where(commit_files.c.sha256 == blobs.c.sha256),
+            exists().where(evaluations.c.examples_sha256 == blobs.c.sha256),
+        )
         statement = select(blobs.c.sha256, blobs.c.size).where(used).order_by(blobs.c.sha256).limit(BATCH)
         last = ""
         while rows := self._connection.execute(statement.where(blobs.c.sha256 > last)).all():
@@ -63,12 +67,13 @@ class Blobs:
             last = rows[-1].sha256
 
     def users(self, sha256: str) -> list[Version]:
-        """The versions with a commit that refers to a blob, oldest first, without files."""
+        """The versions with a commit or an evaluation that refers to a blob, oldest first, without files."""
         hit = (
             select(commits.c.id)
             .join(commit_files, commit_files.c.commit_id == commits.c.id)
             .where(commits.c.adapter_id == versions.c.adapter_id, commits.c.number == versions.c.number)
             .where(commit_files.c.sha256 == sha256)
         )
-        statement = version_rows().where(exists(hit)).order_by(versions.c.id)
+        measured = exists().where(evaluations.c.version_id == versions.c.id, evaluations.c.examples_sha256 == sha256)
+        statement = version_rows().where(or_(exists(hit), measured)).order_by(versions.c.id)
         return [version_record(row) for row in self._connection.execute(statement).mappings()]

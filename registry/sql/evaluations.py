@@ -3,12 +3,13 @@
 import builtins
 from collections.abc import Sequence
 from math import isfinite
+from typing import Any
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.engine import Connection
 
 from registry.domain.errors import WrongUsage
-from registry.domain.records import Evaluation
+from registry.domain.records import Evaluation, ExampleResults
 from registry.domain.reference import AdapterName
 from registry.sql.adapters import Adapters
 from registry.sql.inserts import insert_all
@@ -38,6 +39,9 @@ class Evaluations:
             "dataset_sha256": evaluation.dataset_sha256,
             "actor": evaluation.actor,
             "at": evaluation.at,
+            "examples_sha256": evaluation.examples.sha256 if evaluation.examples else None,
+            "examples_size": evaluation.examples.size if evaluation.examples else None,
+            "examples_count": evaluation.examples.count if evaluation.examples else None,
         }
         result = self._connection.execute(insert(evaluations), row)
         assert result.inserted_primary_key is not None
@@ -50,7 +54,16 @@ class Evaluations:
         rows = self._connection.execute(statement).all()
         metrics = self._metrics([row.id for row in rows])
         return [
-            Evaluation(name, number, row.dataset, row.dataset_sha256, metrics.get(row.id, {}), row.actor, row.at)
+            Evaluation(
+                name,
+                number,
+                row.dataset,
+                row.dataset_sha256,
+                metrics.get(row.id, {}),
+                row.actor,
+                row.at,
+                _examples(row),
+            )
             for row in rows
         ]
 
@@ -71,3 +84,9 @@ class Evaluations:
         for row in self._connection.execute(statement.order_by(evaluation_metrics.c.name)):
             found.setdefault(row.evaluation_id, {})[row.name] = row.value
         return found
+
+
+def _examples(row: Any) -> ExampleResults | None:
+    if row.examples_sha256 is None:
+        return None
+    return ExampleResults(row.examples_sha256, row.examples_size, row.examples_count)

@@ -50,6 +50,7 @@ F = V + "/files/{path:path}"
 U = "/v1/uploads/{upload_id}"
 NO_UPLOAD = {"upload_id": "upload-0", "number": "1"}  # whose uploads are whose: see test_uploads.py
 README = {"path": "README.md", "sha256": hashlib.sha256(b"# toy\n").hexdigest(), "size": 6}
+MEASURED = {"metrics": {"f1": 0.9}, "dataset": "d", "dataset_sha256": "0" * 64, "examples": [{"id": 1, "f1": 0.9}]}
 ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/v1/ping"): Row(None),
     ("GET", "/v1/me"): Row(None),
@@ -62,9 +63,10 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", V + "/lineage"): Row(Scope.READ),
     ("GET", V + "/modules"): Row(Scope.READ),
     ("GET", V + "/evaluations"): Row(Scope.READ),
-    ("POST", V + "/evaluations"): Row(Scope.EVALUATE, 201, body={"metrics": {"f1": 0.9}, "dataset": "d"}),
+    ("POST", V + "/evaluations"): Row(Scope.EVALUATE, 201, body=MEASURED),
     ("PATCH", V): Row(Scope.WRITE, body={"status": "yanked", "reason": "old"}, path={"version": "3"}),
     ("GET", A + "/diff"): Row(Scope.READ, query="?from=1&to=v2"),
+    ("GET", A + "/compare"): Row(Scope.READ, query="?ref=1&ref=v2&metric=f1"),
     ("GET", A + "/history"): Row(Scope.READ),
     ("GET", A + "/aliases"): Row(Scope.READ),
     ("GET", A + "/aliases/{alias}"): Row(Scope.READ),

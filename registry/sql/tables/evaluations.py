@@ -19,7 +19,7 @@ class EvaluationRow(Row):
     dataset_sha256: Mapped[str | None] = mapped_column(Digest)
     actor: Mapped[str]
     at: Mapped[datetime] = mapped_column(UtcDateTime)
-    examples_sha256: Mapped[str | None] = mapped_column(Digest)
+    examples_sha256: Mapped[str | None] = mapped_column(Digest, index=True)
     examples_size: Mapped[int | None] = mapped_column(RowId)
     examples_count: Mapped[int | None]
 
