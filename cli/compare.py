@@ -73,16 +73,16 @@ def _cell(value: float | None, found: Mapping[str, Any] | None) -> str:
         return "—"
     if found is None:
         return number(value)
-    change = f"{found['value']:+.4g}"
+    change = f"{found['value']:+.3g}"
     if found["method"] == "unpaired":
-        return f"{number(value)}\n{change} unpaired"
-    reach = f" [{found['low']:+.4g}, {found['high']:+.4g}]" if found["low"] is not None else ""
-    return f"{number(value)}\n{change}{reach} n={found['examples']}"
+        return f"{number(value)} ({change}, unpaired)"
+    reach = f" [{found['low']:+.3g}, {found['high']:+.3g}]" if found["low"] is not None else ""
+    return f"{number(value)} ({change}{reach}, n={found['examples']})"
 
 
 def _gates(versions: Sequence[Mapping[str, Any]]) -> None:
     rows = [
-        [name, verdict["alias"], "passes" if verdict["passes"] else "\n".join(verdict["reasons"])]
+        [name, verdict["alias"], "passes" if verdict["passes"] else "; ".join(verdict["reasons"])]
         for name, version in zip(_names(versions), versions, strict=True)
         for verdict in version["gates"]
     ]

@@ -86,6 +86,6 @@ def approve(out: Output, reference: Reference, alias: str, comment: str) -> None
 def _table(gates: list[Gate]) -> None:
     rows = []
     for line in gates:
-        required = "\n".join(map(str, line.requirements))
+        required = "; ".join(map(str, line.requirements))
         rows.append([line.alias, required, count(line.approvals, "approval"), line.actor, when(line.at)])
     table(["alias", "requires", "approvals", "set by", "at"], rows)

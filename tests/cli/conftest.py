@@ -113,6 +113,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, example in FOLDERS.items():
         shutil.copytree(EXAMPLES / example, folder / name)
     shutil.copy(ROOT / "tests" / "golden" / "lycoris-loha.safetensors", folder / "style.safetensors")
+    for name, every in (("v1", 5), ("v2", 8)):  # right but for one of so many
+        results = [{"id": number, "exact": bool((number + every) % every)} for number in range(200)]
+        (folder / f"{name}.ndjson").write_text("".join(f"{json.dumps(result)}\n" for result in results))
     (folder / "SmolLM2.gguf").symlink_to(smollm2_file())
     for name in ("all-MiniLM-L6-v2", "minilm"):
         (folder / name).symlink_to(minilm_folder())

@@ -97,6 +97,31 @@ def test_a_base_is_one_whatever_it_is_called(stocked):
     assert set(again["names"]) == {BASE, "mirror/minilm"}
 
 
+def test_versions_stand_side_by_side_with_what_gates_say(stocked):
+    pinned = ("--dataset", "june", "--dataset-sha256", "6f" * 32)
+    for number in (1, 2):
+        stocked("eval", "add", f"demo/sentiment@v{number}", *pinned, "--examples", f"v{number}.ndjson")
+        stocked("eval", "add", f"demo/sentiment@v{number}", f"loss=0.{number}")
+    stocked("gate", "set", "demo/sentiment", "stable", "--require", "exact>=0.85", "--require", "loss<=1")
+    line = ("compare", "demo/sentiment@v1", "demo/sentiment@v2")
+    document = stocked(*line, "--json").json
+    shown = stocked(*line).out
+    for text in (
+        "0.8  ",
+        "0.875 (+0.075 [+0.00172, +0.147], n=200)",
+        "0.2 (+0.1, unpaired)",
+        "exact>=0.85 is required",
+    ):
+        assert text in shown
+    assert [version["gates"][0]["passes"] for version in document["versions"]] == [False, True]
+    found = {row["metric"]: row["differences"][1] for row in document["rows"] if row["differences"][1]}
+    assert {metric: of["method"] for metric, of in found.items()} == {"exact": "mcnemar", "loss": "unpaired"}
+    assert "nothing of that" in stocked(*line, "--metric", "f1").out
+    stocked("compare", "demo/sentiment@v1", code=2)
+    stocked("eval", "add", "demo/sentiment@v1", "--examples", "v1.ndjson", code=2)
+    stocked("eval", "add", "demo/sentiment@v1", *pinned, "--examples", "sentiment/adapter_model.safetensors", code=2)
+
+
 def test_bases_are_listed_and_linked(stocked):
     stocked("base", "link", "org/model-Q4", "--quantised-of", "org/model", "--succeeds", BASE)
     shown = stocked("base", "show", "org/model-Q4", "--json").json
