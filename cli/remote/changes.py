@@ -111,6 +111,17 @@ class Changes(Lookups):
         """Every registered base."""
         return self._listed("bases", records.base, self.connection.get("/v1/bases"))
 
+    def base_index(self, base: BaseModel) -> "BaseIndex":
+        """The tensor index of a base."""
+        return self.index_of(base.fingerprint)
+
+    def index_of(self, fingerprint: str) -> "BaseIndex":
+        """The tensor index of the base with this fingerprint."""
+        from registry.domain.bases import BaseIndex  # lazy: start-up time
+
+        found = self.connection.get("/v1/bases/index", {"name": f"sha256:{fingerprint}"})
+        return self._read(BaseIndex.from_document, found)
+
     def link_base(self, name: str, *, quantised_of: str | None = None, succeeds: str | None = None) -> BaseModel:
         """Record that a base is a quantised copy of another, or replaces another."""
         wanted = {"quantised_of": quantised_of, "succeeds": succeeds}

@@ -3,21 +3,24 @@
 import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import quote
 
-from cli.remote.rooms import Room, adapter_path, version_path
+from cli.remote.changes import Changes
+from cli.remote.rooms import adapter_path, version_path
 from registry.domain import from_documents as records
 from registry.domain.digest import sha256_stream
-from registry.domain.errors import FileNotInVersion, NotOnServer
-from registry.domain.records import FileEntry, Version
+from registry.domain.errors import BaseNotFound, FileNotInVersion, NotOnServer
+from registry.domain.records import BaseModel, FileEntry, Version
 from registry.domain.reference import AdapterName
 
 if TYPE_CHECKING:
+    from cli.remote.connection import Answer
+    from registry.domain.bases import BaseIndex
     from registry.service.core import Progress
     from registry.service.publishing import Publication, Submission
     from registry.service.workfolder import Pull
@@ -32,23 +35,26 @@ def _silent(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
-class Transfers(Room):
+class Transfers(Changes):
     """Push folders, pull versions, open single files."""
 
     def push_folder(self, folder: Path, submission: "Submission", *, progress: "Progress" = _silent) -> "Publication":
         """Publish a folder, or a single .safetensors file; only what the team hasn't brought before is sent.
 
-        The folder is checked as a whole here before anything is sent, and again by the server.
+        The folder is checked as a whole here, against its base too, before anything is sent; and again by the server.
         """
         from cli.remote.uploads import upload_file  # lazy: start-up time
+        from registry.service.bases import settle_base  # lazy: start-up time
         from registry.service.inspection import inspect_folder  # lazy: start-up time
         from registry.service.workfolder import select_files  # lazy: start-up time
 
         if submission.origin is not None:
             raise NotOnServer("blend", *_BLEND)
         selection = select_files(folder)
-        inspect_folder(selection.folder, selection.kept)
+        if spec := inspect_folder(selection.folder, selection.kept):
+            settle_base(_ServersBases(self), spec, submission.base)
         files = _hashed(selection.folder, selection.kept, progress)
+        self._submit(submission, files, dry_run=True)
         total, done = sum(file.size for file in files), 0
 
         def moved(count: int) -> None:
@@ -72,6 +78,14 @@ class Transfers(Room):
     def _publish(self, submission: "Submission", files: Sequence[FileEntry]) -> "Publication":
         from registry.service.publishing import Publication  # lazy: start-up time
 
+        def read(found: Any) -> Publication:
+            version = records.version(found["version"]) if found["version"] else None
+            moves = tuple(map(records.move, found["moves"]))
+            return Publication(str(found["commit"]), version, bool(found["created"]), moves)
+
+        return self._read(read, self._submit(submission, files, dry_run=False).document)
+
+    def _submit(self, submission: "Submission", files: Sequence[FileEntry], *, dry_run: bool) -> "Answer":
         base = submission.base
         wanted = {
             "files": [asdict(file) for file in files],
@@ -80,17 +94,11 @@ class Transfers(Room):
             "metadata": dict(submission.metadata),
             "aliases": list(submission.aliases),
             "expected_head": submission.expected_head,
+            "dry_run": dry_run,
         }
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         path = f"{adapter_path(submission.name)}/versions"
-        document = self.connection.request("POST", path, json=wanted, headers=headers).document
-
-        def read(found: Any) -> Publication:
-            version = records.version(found["version"]) if found["version"] else None
-            moves = tuple(map(records.move, found["moves"]))
-            return Publication(str(found["commit"]), version, bool(found["created"]), moves)
-
-        return self._read(read, document)
+        return self.connection.request("POST", path, json=wanted, headers=headers)
 
     def pull(self, version: Version, to: Path, *, progress: "Progress" = _silent) -> "Pull":
         """Put a version's files at `to`, each verified against its sha256, the folder as a whole at once."""
@@ -136,6 +144,24 @@ class Transfers(Room):
     def version_of_recipe(self, name: AdapterName, recipe_digest: str) -> NoReturn:
         """Refused: a server composes nothing yet. Raises NotOnServer."""
         raise NotOnServer("blend", *_BLEND)
+
+
+class _ServersBases:
+    """The bases of a server, for checking an adapter against them here."""
+
+    def __init__(self, registry: Changes) -> None:
+        self._registry = registry
+
+    def find(self, name: str) -> BaseModel | None:
+        if name.lower().startswith("sha256:"):
+            with suppress(BaseNotFound):
+                return self._registry.base(name)
+        # What a configuration names can be anything, a path too: only the list takes every text.
+        found = (base for base in self._registry.bases() if name.lower() in map(str.lower, base.names))
+        return next(found, None)
+
+    def index(self, fingerprint: str) -> "BaseIndex":
+        return self._registry.index_of(fingerprint)
 
 
 def _hashed(folder: Path, paths: Sequence[str], progress: "Progress") -> list[FileEntry]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,7 +40,10 @@ class BaseDocument(_Strict):
 
 
 class NewVersion(_Strict):
-    """A file tree as a whole. `expected_head` is the commit that the caller last saw on main; "" for none."""
+    """A file tree as a whole. `expected_head` is the commit that the caller last saw on main; "" for none.
+
+    `dry_run`: check all but the files, which needn't have been sent, and keep nothing.
+    """
 
     model_config = example(
         files=[{"path": "adapter_model.safetensors", "sha256": DIGITS, "size": 1000}], aliases=["canary"]
@@ -52,6 +55,7 @@ class NewVersion(_Strict):
     metadata: dict[str, str] = {}
     aliases: list[str] = []
     expected_head: Text | None = None
+    dry_run: bool = False
 
 
 class Published(Shape):
@@ -70,7 +74,10 @@ class Published(Shape):
     status_code=201,
     summary="Publish files as a version",
     responses=documented(Published, 400, 403, 404, 409, 410, 412, 413, status=201)
-    | {200: {"model": Published, "description": "the content was there already, or holds no adapter yet"}},
+    | {
+        200: {"model": Published, "description": "the content was there already, or holds no adapter yet"},
+        204: {"description": "a dry run, in which nothing was refused"},
+    },
 )
 def publish(
     registry: Asked,
@@ -78,14 +85,17 @@ def publish(
     name: str,
     new: NewVersion,
     idempotency_key: Annotated[str | None, Header(min_length=1)] = None,
-) -> JSONResponse:
+) -> Response:
     """Checked as `adapters push` checks a folder. With an Idempotency-Key the same request is answered as before."""
     adapter = name_of(team, name)
     submission = _submission(adapter, new)
+    if new.dry_run:
+        registry.check_submission(submission)
+        return Response(status_code=204)
     if idempotency_key is None:
         document = registry.publish(submission).document
     else:
-        request = json_digest(["publish", str(adapter), new.model_dump(mode="json")])
+        request = json_digest(["publish", str(adapter), new.model_dump(mode="json", exclude={"dry_run"})])
         document = registry.publish_once(submission, key=idempotency_key, request=request)
     return JSONResponse(document, 201 if document["created"] else 200)
 

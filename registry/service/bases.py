@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from registry.domain.bases import BaseIndex, match
 from registry.domain.errors import BaseNotFound, WrongUsage
@@ -29,7 +30,17 @@ class Draft:
     base: VersionBase
 
 
-def settle_base(catalog: Catalog, spec: AdapterSpec, claim: BaseClaim | None) -> Draft:
+class KnownBases(Protocol):
+    """Where bases are looked up: a catalog, or a server that has one."""
+
+    def find(self, name: str, /) -> BaseModel | None:
+        """A base by label, or by sha256:<hex>."""
+
+    def index(self, fingerprint: str, /) -> BaseIndex:
+        """The tensor index of a base that was found."""
+
+
+def settle_base(bases: KnownBases, spec: AdapterSpec, claim: BaseClaim | None) -> Draft:
     """Find the base that is claimed, or that the configuration names, and match every module to it.
 
     The draft has `base_tensor` filled in, and the base with its evidence: exact when the pusher hashed the
@@ -37,13 +48,13 @@ def settle_base(catalog: Catalog, spec: AdapterSpec, claim: BaseClaim | None) ->
     Raises BaseNotFound for a claim that is not registered, BaseMismatch when the adapter doesn't fit.
     """
     named = claim.name if claim else spec.summary.base_name
-    base = catalog.bases.find(named) if named else None
+    base = bases.find(named) if named else None
     if base is None:
         if claim:
             raise BaseNotFound(claim.name)
         return Draft(spec, VersionBase(named, None, Evidence.DECLARED))
     label = base.names[0] if base.names else None
-    matched = match(spec, catalog.bases.index(base.fingerprint), base=label or f"sha256:{base.fingerprint[:12]}")
+    matched = match(spec, bases.index(base.fingerprint), base=label or f"sha256:{base.fingerprint[:12]}")
     evidence = Evidence.EXACT if claim and claim.hashed else Evidence.STRUCTURAL
     return Draft(matched, VersionBase(label, base.fingerprint, evidence))
 

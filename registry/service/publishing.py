@@ -122,16 +122,28 @@ class Publishing(UseCases):
             catalog.answered.answer(self.actor, key, document)
         return document
 
+    def check_submission(self, submission: Submission) -> None:
+        """Refuse what would be refused before its files are looked at, so that none is sent for nothing.
+
+        Raises what `publish` raises then: InvalidFile, WrongUsage, NotAllowed, StaleCommit.
+        """
+        self._check_terms(submission)
+        with self.database.reading() as catalog:
+            _check_head(submission.name, catalog.commits.head(submission.name), submission.expected_head)
+
     def _checked(self, submission: Submission) -> Draft | None:
         """What is submitted, after every check that needs no lock."""
+        self._check_terms(submission)
+        self._check_blobs(submission)
+        return self._draft(submission)
+
+    def _check_terms(self, submission: Submission) -> None:
         check_paths([file.path for file in submission.files])
         check_text("the message", submission.message)
         check_metadata(submission.metadata)
         for alias in submission.aliases:
             check_alias(alias)
         self._check_rights(submission)
-        self._check_blobs(submission)
-        return self._draft(submission)
 
     def _check_rights(self, submission: Submission) -> None:
         with self.database.reading() as catalog:
@@ -156,7 +168,7 @@ class Publishing(UseCases):
         if spec is None:
             return None
         with self.database.reading() as catalog:
-            return settle_base(catalog, spec, submission.base)
+            return settle_base(catalog.bases, spec, submission.base)
 
     def _publish(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
         publication = self._add(catalog, submission, draft)

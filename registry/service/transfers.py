@@ -40,7 +40,7 @@ class Transfers(Publishing):
         spec = inspect_folder(folder, paths)
         if spec is not None:
             with self.database.reading() as catalog:
-                settle_base(catalog, spec, submission.base)
+                settle_base(catalog.bases, spec, submission.base)
 
     def _store(self, folder: Path, paths: Sequence[str], progress: Progress) -> list[FileEntry]:
         sizes = {path: (folder / path).stat().st_size for path in paths}

@@ -97,7 +97,8 @@ def test_a_base_is_one_whatever_it_is_called(stocked):
     assert set(again["names"]) == {BASE, "mirror/minilm"}
 
 
-def test_versions_stand_side_by_side_with_what_gates_say(stocked):
+def test_versions_stand_side_by_side_with_what_gates_say(stocked, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     pinned = ("--dataset", "june", "--dataset-sha256", "6f" * 32)
     for number in (1, 2):
         stocked("eval", "add", f"demo/sentiment@v{number}", *pinned, "--examples", f"v{number}.ndjson")

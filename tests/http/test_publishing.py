@@ -9,9 +9,14 @@ import pytest
 import urllib3
 
 from cli.remote.connection import Connection
+from cli.remote.registry import RemoteRegistry
 from cli.remote.uploads import upload_file
+from registry.domain.errors import BaseMismatch, BaseNotFound, NotAllowed, StaleCommit, WrongUsage
+from registry.domain.records import Evidence
 from registry.domain.reference import Reference
 from registry.domain.rights import Role
+from registry.service.bases import BaseClaim
+from registry.service.publishing import Submission
 from tests.factories import TOY, write_adapter
 from tests.http.conftest import Client, Server
 
@@ -107,3 +112,33 @@ def test_whoever_may_only_read_publishes_nothing(server: Server, body: dict[str,
     server.client("eve")
     eve = server.client("eve", "ours", Role.READER)
     assert publish(eve, body, "key-1").status == 403
+
+
+def test_what_can_not_be_published_is_refused_before_bytes_move(server: Server, ann: Client, tmp_path: Path) -> None:
+    name = Reference.parse("ours/a").adapter
+    server.client("walt")
+    walt = server.client("walt", "ours", Role.WRITER)
+    wide, right = write_adapter(tmp_path / "wide", width=32), write_adapter(tmp_path / "right")
+    refused: list[tuple[Client, Path, Submission, type[Exception]]] = [
+        (ann, wide, Submission(name, ()), BaseMismatch),
+        (ann, right, Submission(name, (), base=BaseClaim("no/base")), BaseNotFound),
+        (ann, right, Submission(name, (), base=BaseClaim("sha256:" + "0" * 64)), BaseNotFound),
+        (ann, right, Submission(name, (), expected_head="0" * 40), StaleCommit),
+        (ann, right, Submission(name, (), message="\x1b"), WrongUsage),
+        (walt, right, Submission(name, (), aliases=("production",)), NotAllowed),
+    ]
+    for client, folder, submission, error in refused:
+        with pytest.raises(error):
+            RemoteRegistry(Connection(client.url, client.token)).push_folder(folder, submission)
+    assert list(server.registry.blobs.list()) == []
+    remote = RemoteRegistry(Connection(walt.url, walt.token))
+    version = remote.push_folder(right, Submission(name, (), base=BaseClaim(TOY.upper()))).version
+    assert version is not None and version.base.evidence is Evidence.STRUCTURAL
+    assert remote.push_folder(write_adapter(tmp_path / "c", base_model_name_or_path="/a/../b?c"), Submission(name, ()))
+
+
+def test_a_dry_run_checks_all_but_the_files_and_keeps_nothing(server: Server, ann: Client) -> None:
+    body: dict[str, Any] = {"files": [{"path": "README.md", "sha256": "0" * 64, "size": 1}], "dry_run": True}
+    assert (publish(ann, body).status, publish(ann, body, "key").status) == (204, 204)
+    assert publish(ann, body | {"files": [body["files"][0] | {"path": "../x"}]}).status == 422
+    assert ann.get("/v1/adapters/ours/a").status == 404
