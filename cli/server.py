@@ -234,7 +234,12 @@ def _supervise(config: Any, listening: socket.socket) -> None:
     """Several processes on one socket; one that dies is replaced."""
     from uvicorn.supervisors import Multiprocess  # lazy: start-up time
 
-    Multiprocess(config, [listening]).run()
+    class Supervisor(Multiprocess):
+        def terminate_all(self) -> None:
+            listening.close()  # or the system would go on taking connections that no worker will serve
+            super().terminate_all()
+
+    Supervisor(config, [listening]).run()
 
 
 @contextmanager

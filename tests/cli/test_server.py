@@ -1,5 +1,6 @@
 """serve, login and logout: real processes, and what they refuse to do."""
 
+import http.client
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ import pytest
 import urllib3
 
 from tests.cli.conftest import spawn
+
+MIB = 1 << 20
 
 
 @contextmanager
@@ -80,6 +83,45 @@ def test_a_server_that_is_asked_to_end_waits_for_nobody_who_watches(adapters, de
         assert time.monotonic() - began < 15  # the grace for transfers is twice that
         stream.close()
         pool.clear()
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "supervised"])
+def test_a_server_that_is_asked_to_end_finishes_what_moves_and_takes_nothing_new(adapters, desk, tmp_path, options):
+    with (desk / "sentiment" / "vocabulary.txt").open("wb") as stream:
+        stream.truncate(MIB * 16)
+    adapters("push", "./sentiment", "demo/sentiment")
+    with serving(*options) as (said, process):
+        (token,) = json.loads((tmp_path / "home" / "tokens.json").read_text()).values()
+        headers = {"Authorization": f"Bearer {token}"}
+        _wait_for(lambda: urllib3.request("GET", f"{said['url']}/readyz", retries=3, timeout=60).status == 200)
+        down = http.client.HTTPConnection("127.0.0.1", said["port"], timeout=60)
+        down.request("GET", "/v1/adapters/demo/sentiment/versions/1/files/vocabulary.txt", headers=headers)
+        coming = down.getresponse()
+        come = len(coming.read(MIB))
+        wanted = {"team": "demo", "sha256": "0" * 64, "size": MIB}
+        upload = urllib3.request("POST", f"{said['url']}/v1/uploads", headers=headers, json=wanted, timeout=60).json()
+        up = http.client.HTTPConnection("127.0.0.1", said["port"], timeout=60)
+        up.putrequest("PUT", upload["parts"][0]["url"])
+        for name, value in (*headers.items(), ("Content-Length", str(MIB))):
+            up.putheader(name, value)
+        up.endheaders(bytes(MIB // 2))
+        _wait_for(lambda: list((tmp_path / "home" / "blobs" / "staging").glob(f"{upload['id']}.parts/data")))
+        process.send_signal(signal.SIGTERM)
+        _wait_for(lambda: _refuses(said["port"]))
+        up.send(bytes(MIB // 2))
+        assert up.getresponse().status == 204
+        assert come + len(coming.read()) == MIB * 16
+        assert process.wait(timeout=60) == 0
+        down.close()
+        up.close()
+
+
+def _refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_killed_worker_is_replaced_and_none_outlives_its_supervisor(desk):
