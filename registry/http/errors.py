@@ -54,6 +54,7 @@ _USAGE = 400  # what is left in the tree is wrong usage
 _PHRASES = {
     404: "not_found",
     405: "method_not_allowed",
+    412: "precondition_failed",
     413: "body_too_large",
     428: "precondition_required",
     429: "too_many_attempts",

@@ -59,19 +59,21 @@ _ANSWERS: Responses = {
     operation_id="versions_file",
     summary="A file of a version",
     response_class=Response,
-    responses={**documented(None, 400, 404, 409, 410, 416), **_ANSWERS},
+    responses={**documented(None, 400, 404, 409, 410, 412, 416), **_ANSWERS},
 )
 @routes.head(
     _ADDRESS,
     operation_id="versions_file_facts",
     include_in_schema=False,
-    responses={status: {"description": ""} for status in (200, 304, 400, 401, 404, 409, 410, 422)},
+    responses={status: {"description": ""} for status in (200, 304, 400, 401, 404, 409, 410, 412, 422)},
 )
 def read(request: Request, registry: Asked, team: str, name: str, version: Text, path: str) -> Response:
     """`version` is a number, a commit or sha256:<hex>. Of several ranges none is answered, but the whole file."""
     found = registry.find_version(_pinned(team, name, version))
     file = registry.file(found, path)
     headers = _headers(file)
+    if not _names(request.headers.get("if-match", "*"), file, strong=True):
+        raise HTTPException(412, "the file is not the one that If-Match names")
     if _names(request.headers.get("if-none-match", ""), file):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
@@ -80,7 +82,8 @@ def read(request: Request, registry: Asked, team: str, name: str, version: Text,
         return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
     span = _wanted(request, file)
     if span is None:
-        raise HTTPException(416, "the file has no such bytes", {"Content-Range": f"bytes */{file.size}"})
+        nothing = {"Content-Range": f"bytes */{file.size}", "Accept-Ranges": "bytes"}
+        raise HTTPException(416, "the file has no such bytes", nothing)
     stream = registry.open_file(found, path, start=span.start, length=span.length).__enter__()
     headers["Content-Length"] = str(span.length)
     if span.partial:
@@ -114,9 +117,9 @@ def _headers(file: FileEntry) -> dict[str, str]:
     }
 
 
-def _names(tags: str, file: FileEntry) -> bool:
-    """Whether an If-None-Match has the file's tag."""
-    found = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+def _names(tags: str, file: FileEntry, *, strong: bool = False) -> bool:
+    """Whether an If-None-Match, or an If-Match (then `strong`), has the file's tag."""
+    found = [tag.strip() if strong else tag.strip().removeprefix("W/") for tag in tags.split(",")]
     return "*" in found or f'"{file.sha256}"' in found
 
 
@@ -130,6 +133,8 @@ def _wanted(request: Request, file: FileEntry) -> _Span | None:
     if match is None:
         return whole
     if match[3] is not None:
+        if file.size == 0 and int(match[3]):
+            return whole  # the last bytes of nothing are nothing, and there is no Content-Range for them
         start, end = max(0, file.size - int(match[3])), file.size
     else:
         start, end = int(match[1]), min(int(match[2]) + 1 if match[2] else file.size, file.size)

@@ -8,7 +8,7 @@ import pytest
 
 from cli.remote.connection import Connection
 from cli.remote.downloads import download_file
-from registry.domain.errors import DigestMismatch
+from registry.domain.errors import DigestMismatch, InvalidFile
 from registry.domain.records import Status
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
@@ -102,6 +102,35 @@ def test_what_the_caller_has_is_not_sent_again(ann: Client, data: bytes) -> None
 def test_a_range_of_another_content_is_not_answered(ann: Client, data: bytes) -> None:
     for tag, status in ((f'"{digest_of(data)}"', 206), ('"other"', 200), (f'W/"{digest_of(data)}"', 200)):
         assert ann.get(FILE, headers={"Range": "bytes=0-1", "If-Range": tag}).status == status
+
+
+def test_a_condition_on_another_content_fails(ann: Client, data: bytes) -> None:
+    tag = f'"{digest_of(data)}"'
+    for named, status in ((tag, 200), ("*", 200), (f'"other", {tag}', 200), ('"other"', 412), (f"W/{tag}", 412)):
+        for method in ("GET", "HEAD"):
+            assert ann.request(method, FILE, headers={"If-Match": named}).status == status
+    assert ann.get(FILE, headers={"If-Match": '"other"'}).json()["error"] == "precondition_failed"
+    date = "Sun, 22 Nov 2026 08:00:00 GMT"  # there is none to compare with: addresses have a tag, and no date
+    assert ann.get(FILE, headers={"Range": "bytes=0-1", "If-Range": date}).status == 200
+    assert ann.get(FILE, headers={"If-Modified-Since": date, "If-Unmodified-Since": date}).status == 200
+    assert "Last-Modified" not in ann.get(FILE).headers
+    assert ann.request("HEAD", FILE, headers={"Range": "bytes=0-1"}).status == 200
+
+
+def test_an_empty_file_has_no_range(server: Server, ann: Client, data: bytes, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "more", seed=2)
+    (folder / "notes ä\u202e'\".txt").write_bytes(b"")
+    with pytest.raises(InvalidFile):  # it would turn what follows it around
+        server.registry.push_folder(folder, Submission(NAME, ()))
+    (folder / "notes ä\u202e'\".txt").rename(folder / "notes ä.txt")
+    server.registry.push_folder(folder, Submission(NAME, ()))
+    empty = "/v1/adapters/ours/a/versions/2/files/notes%20%C3%A4.txt"
+    for asked, status in (("bytes=0-", 416), ("bytes=0-0", 416), ("bytes=-0", 416), ("bytes=-5", 200)):
+        answer = ann.get(empty, headers={"Range": asked})
+        assert (asked, answer.status) == (asked, status)
+    answer = ann.get(empty)
+    assert (answer.data, answer.headers["Content-Length"]) == (b"", "0")
+    assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''notes%20%C3%A4.txt"
 
 
 def test_only_what_never_moves_is_an_address(server: Server, ann: Client, data: bytes) -> None:
