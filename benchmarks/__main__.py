@@ -4,6 +4,7 @@
     http         look-ups over HTTP, against the same server's empty answer
     lookup       a reference among 10, 10,000 and 1,000,000 versions, on SQLite and PostgreSQL
     transfer     push and pull of 100 MB, against cp plus one sha256
+    together     eight files of 1 GB at once through a server: by how much its memory grows (needs 30 GB of disk)
     blobs        the folder store, against cp and sha256; memory of a large blob
     fingerprint  a base model's fingerprint, against hashing the same bytes
     compose      sums, truncations, TIES and KnOTS, against PEFT, formulas and cp
@@ -16,7 +17,7 @@ Each prints ratios from interleaved rounds of one run; `python -m benchmarks.NAM
 import subprocess
 import sys
 
-NAMES = ("startup", "transfer", "blobs", "fingerprint", "compose", "merge", "lookup", "http")
+NAMES = ("startup", "transfer", "together", "blobs", "fingerprint", "compose", "merge", "lookup", "http")
 BY_NAME_ONLY = ("quality",)
 
 

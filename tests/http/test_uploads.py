@@ -13,14 +13,18 @@ import pytest
 import urllib3
 
 from cli.remote.connection import Connection
+from cli.remote.registry import RemoteRegistry
 from cli.remote.uploads import upload_file
 from registry.domain.errors import DigestMismatch, UploadNotFound
+from registry.domain.reference import AdapterName
 from registry.domain.rights import Role
 from registry.http import uploads, verifying
 from registry.service import Registry
 from registry.service.completion import Stopped
 from registry.service.core import now
+from registry.service.publishing import Submission
 from registry.service.uploads import KEPT
+from tests.factories import write_adapter
 from tests.http.conftest import Client, Server
 
 MIB = 1 << 20
@@ -344,3 +348,32 @@ def test_what_s3_forgot_is_begun_again(serve: Callable[..., Server], database_ur
     server.registry.blobs.discard(begun["id"])
     assert client.get(f"/v1/uploads/{begun['id']}").status == 404
     assert begin(client, "ours", b"forgotten").json()["id"] != begun["id"]
+
+
+@pytest.mark.ceph
+def test_a_file_goes_through_a_server_in_front_of_ceph_and_comes_back(
+    serve: Callable[..., Server], database_url: str, ceph_store_url: str, ceph_endpoint: str, tmp_path: Path
+) -> None:
+    server = serve(database_url, ceph_store_url)
+    client, folder = server.client(), write_adapter(tmp_path / "adapter")
+    data = noise(2 * PART + 7)
+    (folder / "vocabulary.txt").write_bytes(data)
+    begun = begin(client, "ours", data).json()
+    assert all(part["url"].startswith(f"{ceph_endpoint}/") for part in begun["parts"])
+    assert urllib3.request("PUT", begun["parts"][1]["url"], body=data[PART : 2 * PART], timeout=60).status == 200
+    remote = RemoteRegistry(connection_of(client))
+    moved: dict[str, int] = {}
+    version = remote.push_folder(
+        folder, Submission(AdapterName("ours", "a"), ()), progress=lambda what, done, _: moved.update({what: done})
+    ).version
+    assert version is not None
+    assert moved["sending"] == version.size - PART, "the part that was there was sent again"
+    pull = remote.pull(version, tmp_path / "pulled")
+    assert pull.bytes_moved == version.size
+    assert (tmp_path / "pulled" / "vocabulary.txt").read_bytes() == data
+    assert list(server.registry.blobs.staged()) == []
+    wrong = begin(client, "ours", b"right").json()
+    assert urllib3.request("PUT", wrong["parts"][0]["url"], body=b"wrong", timeout=60).status == 200
+    refused = client.request("POST", f"/v1/uploads/{wrong['id']}/complete")
+    assert (refused.status, refused.json()["error"]) == (422, "digest_mismatch")
+    assert list(server.registry.blobs.staged()) == []
