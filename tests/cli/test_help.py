@@ -38,7 +38,7 @@ EXAMPLES = [
 def test_the_promised_commands_are_all_there():
     promised = """push pull show list search diff lineage resolve promote rollback history blend convert inspect verify
         yank revoke release migrate completion version merge extract verify-merge approve
-        serve login logout"""
+        compare serve login logout"""
     served = {"team create", "team list", "team members", "team role", "team visibility", "audit list", "audit verify"}
     served |= {"token create", "token list", "token revoke"}
     parts = {"base add", "base list", "base show", "base link", "eval add", "eval list"}
