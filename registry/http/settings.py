@@ -10,6 +10,7 @@ OTEL_SDK_DISABLED          true: no traces, whatever else is set
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -37,7 +38,7 @@ class ServerSettings:
         own_url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         public_url = _checked(given) if given else own_url
         name = urlsplit(public_url).hostname or host
-        proxies = tuple(p.strip() for p in environment.get("ADAPTERS_TRUSTED_PROXIES", "").split(",") if p.strip())
+        proxies = _networks("ADAPTERS_TRUSTED_PROXIES", environment.get("ADAPTERS_TRUSTED_PROXIES", ""))
         hosts = tuple(dict.fromkeys((*LOCAL_HOSTS, host, name)))
         figures = environment.get("PROMETHEUS_MULTIPROC_DIR")
         return cls(host, port, public_url, hosts, proxies, figures, _wants_traces(environment))
@@ -46,6 +47,17 @@ class ServerSettings:
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
         return self.host in LOCAL_HOSTS
+
+
+def _networks(name: str, text: str) -> tuple[str, ...]:
+    """Addresses and networks. What is neither would be trusted never, and nobody would know why."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    for part in found:
+        try:
+            ip_network(part)
+        except ValueError:
+            raise InvalidSetting(name, part, "write addresses or networks, as 10.0.0.7,10.1.0.0/16") from None
+    return found
 
 
 def _wants_traces(environment: Mapping[str, str]) -> bool:

@@ -129,7 +129,7 @@ def test_every_operation_says_what_it_is_for_and_shows_examples(method: str, pat
     assert operation["tags"] and operation["summary"] and operation["operationId"]
     contents = [operation["requestBody"]["content"]] if "requestBody" in operation else []
     contents += [answer["content"] for code, answer in operation["responses"].items() if "content" in answer]
-    for kind, content in (pair for content in contents for pair in content.items()):
+    for kind, content in (pair for found in contents for pair in found.items()):
         shapes = shape_of(content)
         shown = "example" in content or (shapes and all("examples" in shape for shape in shapes))
         assert shown or kind == "application/octet-stream", f"{kind} without an example: {content}"

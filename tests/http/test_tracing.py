@@ -17,7 +17,6 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from registry.domain.reference import AdapterName, Reference
-from registry.http.settings import ServerSettings
 from registry.service.publishing import Submission
 from tests.factories import TOY, toy_base, write_adapter
 from tests.http.conftest import running
@@ -206,20 +205,6 @@ def test_a_line_of_log_names_its_trace(collected: Collected) -> None:
     lines = {line["request_id"]: line for line in collected.logged}
     assert lines["computed"]["trace_id"] == TRACE
     assert "trace_id" not in lines["passed-over"]
-
-
-@pytest.mark.parametrize(
-    ("environment", "traces"),
-    [
-        ({}, False),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, True),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}, True),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_SDK_DISABLED": "TRUE"}, False),
-    ],
-)
-def test_traces_are_for_those_who_name_a_collector(environment: dict[str, str], traces: bool) -> None:
-    settings = ServerSettings.from_environment(environment, host="127.0.0.1", port=1)
-    assert settings.traces is traces
 
 
 NOTHING = """
