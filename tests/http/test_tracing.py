@@ -201,6 +201,11 @@ def test_no_span_holds_a_token_a_query_or_a_value(collected: Collected) -> None:
         assert secret.encode() not in collected.raw
 
 
+def test_every_attribute_is_explained(collected: Collected) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+    assert [key for span in collected.spans for key in span.attributes if f"`{key}`" not in page] == []
+
+
 def test_a_line_of_log_names_its_trace(collected: Collected) -> None:
     lines = {line["request_id"]: line for line in collected.logged}
     assert lines["computed"]["trace_id"] == TRACE
