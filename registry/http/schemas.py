@@ -43,7 +43,7 @@ def _composed(shape: type[Shape]) -> dict[str, Any] | None:
     """An example made of those of the fields' shapes; None where a field is a bare number or text."""
     found: dict[str, Any] = {}
     for name, field in shape.model_fields.items():
-        kind = field.annotation
+        kind: Any = field.annotation
         origin, (inner, *_) = get_origin(kind), get_args(kind) or (None,)
         if _has_example(kind):
             found[name] = example_of(kind)
