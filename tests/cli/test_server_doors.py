@@ -8,6 +8,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -218,3 +219,14 @@ def test_guesses_are_counted_for_the_client_and_not_for_its_proxy(production: Ru
     assert any(guess(CLIENT) == 429 for _ in range(most))
     assert guess(OTHER) == 401
     assert any(guess(f"198.51.100.{number}", STRANGER) == 429 for number in range(most)), "it names others' addresses"
+
+
+def test_traces_that_nothing_can_send_are_refused_with_the_way_to_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPTERS_HOME", str(tmp_path))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.delitem(sys.modules, "registry.http.tracing", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
+    failed = run("serve", "--port", "0", code=1)
+    assert "opentelemetry.exporter" in failed.err and "adapter-registry[otel]" in failed.err
