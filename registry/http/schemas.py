@@ -58,6 +58,7 @@ _PROBLEMS: Mapping[int, str] = {
     416: "a range outside the file",
     422: "it is not as documented",
     428: "a condition is needed",
+    429: "too much of it waits already",
 }
 
 
