@@ -14,7 +14,7 @@ from composition.beginnings import with_beginnings
 from composition.card import write_description
 from composition.engine import Composition, Progress, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter, save_composition
-from composition.library import Library
+from composition.library import Library, Publisher
 from composition.report import Report
 from composition.schedule import choose_device, in_pool, workers_of_machine
 from composition.similarity import Similarity, compare
@@ -48,7 +48,7 @@ class BlendResult:
 
 
 def blend(
-    registry: Library,
+    registry: Publisher,
     recipe: Recipe,
     into: AdapterName,
     *,

@@ -6,7 +6,7 @@ from typing import Any
 from registry.domain.documents import version_document
 from registry.domain.errors import AdaptersError
 from registry.domain.expression import format
-from registry.domain.jobs import Job
+from registry.domain.jobs import Job, Submitted
 from registry.domain.recipe import Recipe
 from registry.domain.records import Version
 
@@ -44,6 +44,12 @@ def composition_document(
         "version": version_document(version, files=True) if version else None,
         "report": dict(report) if report else None,
     }
+
+
+def submitted_document(submitted: Submitted) -> dict[str, Any]:
+    """The composition whose recipe has its version."""
+    recipe = submitted.order.recipe
+    return composition_document(recipe, submitted.version, created=False, dry_run=False, report=None)
 
 
 def error_document(error: AdaptersError) -> dict[str, Any]:

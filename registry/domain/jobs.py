@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from registry.domain.recipe import Recipe
+from registry.domain.records import Version
 from registry.domain.reference import AdapterName, Reference
 
 REPORTS = ("sample", "full")
@@ -138,6 +139,15 @@ class Job:
         """The adapters that it reads besides its target."""
         recipe = self.order.get("recipe") or {}
         return tuple(AdapterName.parse(line["adapter"]) for line in recipe.get("inputs", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What came of asking: the version that the recipe has given already, or the job that will make one."""
+
+    order: CompositionOrder
+    version: Version | None = None
+    job: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from registry.domain import expression
 from registry.domain.errors import WrongUsage
+from registry.domain.job_documents import submitted_document
 from registry.domain.jobs import CompositionOrder, JobState
 from registry.domain.recipe import Recipe
 from registry.domain.reference import AdapterName
@@ -95,7 +96,7 @@ async def compose(request: Request, registry: Asked, body: CompositionBody) -> J
     """What is wrong with the request is said at once; what turns out later is the job's error."""
     submitted = await run_in_threadpool(lambda: registry.submit(body.order()))
     if submitted.job is None:
-        return JSONResponse(submitted.document)
+        return JSONResponse(submitted_document(submitted))
     job = await until_ended(request, registry, submitted.job, body.wait)
     if job.state is JobState.DONE:
         return JSONResponse(await run_in_threadpool(registry.job_result, job.id))

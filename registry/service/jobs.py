@@ -5,7 +5,7 @@ team sees it; who may not read all that it reads isn't told what that is.
 """
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from registry.domain.errors import (
 )
 from registry.domain.expression import format
 from registry.domain.job_documents import composition_document
-from registry.domain.jobs import CompositionOrder, Job, JobKind, JobState, VerificationOrder
+from registry.domain.jobs import CompositionOrder, Job, JobKind, JobState, Submitted, VerificationOrder
 from registry.domain.records import Page, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector, check_alias
 from registry.domain.rights import Scope
@@ -38,20 +38,6 @@ MOST_LIVE = 1000  # jobs of a team that wait or run
 _TITLE = 300  # characters
 _LARGEST = 64 << 20  # bytes of a report
 _HIDDEN = {"message": "it failed; whoever may read its inputs can see why", "hint": "", "detail": {}}
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """What came of asking: the version that the recipe has given already, or the job that will make one."""
-
-    order: CompositionOrder
-    version: Version | None = None
-    job: Job | None = None
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The answer about a version that is there."""
-        return composition_document(self.order.recipe, self.version, created=False, dry_run=False, report=None)
 
 
 class Jobs(Transfers, Lookup, Aliases):
