@@ -29,7 +29,7 @@ from registry.domain.jobs import CompositionOrder, JobKind, JobProgress, JobStat
 from registry.service import Registry
 from registry.service.working import LEASE, MOST_ATTEMPTS, Claimed
 
-ASK_EVERY = 0.2  # seconds between two looks whether anything changed
+ASK_EVERY = 0.1  # seconds between two looks whether anything changed
 ASK_ANYWAY = 1.0  # seconds after which the queue is looked at even so: of changes elsewhere nobody tells
 _BEAT = 0.25  # seconds between two notes of progress
 _SILENCE = 2.0  # seconds after which a beat comes without any

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from cli.remote.rooms import Room, adapter_path, version_path
+from cli.remote.rooms import Room, adapter_path
 from registry.domain import from_documents as records
 from registry.domain.digest import sha256_stream
 from registry.domain.errors import FileNotInVersion
@@ -128,4 +128,5 @@ def _hashed(folder: Path, paths: Sequence[str], progress: "Progress") -> list[Fi
 
 
 def _file_path(version: Version, path: str) -> str:
-    return f"{version_path(version)}/files/{quote(path)}"
+    # By its commit: a newer one may have another README beside the same weights.
+    return f"{adapter_path(version.adapter)}/versions/{version.commit}/files/{quote(path)}"

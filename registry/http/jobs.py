@@ -37,6 +37,8 @@ class VerificationBody(BaseModel):
 
 async def until_ended(request: Request, registry: Registry, job: Job, seconds: float) -> Job:
     """A job as it is when it has ended, or after so many seconds."""
+    if not seconds:
+        return job
     tail: Tail = request.app.state.tail
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -76,9 +78,7 @@ def jobs(
 )
 async def job(request: Request, registry: Asked, job_id: JobId, wait: Wait = 0.0) -> JSONResponse:
     found = await run_in_threadpool(registry.job, job_id)
-    if wait:
-        found = await until_ended(request, registry, found, wait)
-    return JSONResponse(job_document(found))
+    return JSONResponse(job_document(await until_ended(request, registry, found, wait)))
 
 
 @routes.get(
