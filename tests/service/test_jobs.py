@@ -34,6 +34,8 @@ from tests.factories import toy_base, write_adapter
 INTO = AdapterName("ours", "blend")
 SUM = "0.5*ours/a + 0.5*ours/b"
 AGES = timedelta(days=1)
+# Rules above the database, which needn't be asked of both.
+once = pytest.mark.parametrize("backend", ["sqlite"], scope="session", indirect=True)
 
 
 class Clock:
@@ -112,12 +114,14 @@ def test_the_same_asked_for_by_many_at_once_is_one_job(ours: Registry, clock: Cl
     assert ours.claim_job(tuple(JobKind), slot="two") is None  # the same recipe into the same target is under way
 
 
+@once
 def test_an_ended_job_is_asked_for_anew(ours: Registry) -> None:
     first = asked(ours)
     ours.cancel_job(first.id)
     assert asked(ours).id != first.id
 
 
+@once
 def test_what_makes_no_sense_is_refused_when_it_is_asked_for(ours: Registry, tmp_path: Path) -> None:
     ours.add_base("toys/toy-2", toy_base("two"))
     push(ours, tmp_path / "other", "ours/other", 9, base_model_name_or_path="toys/toy-2")
@@ -136,6 +140,7 @@ def test_what_makes_no_sense_is_refused_when_it_is_asked_for(ours: Registry, tmp
     assert len(ours.jobs().items) == 1
 
 
+@once
 def test_asking_takes_the_right_to_read_the_inputs_and_to_write_and_promote(ours: Registry) -> None:
     writer, reader = member(ours, "ann", ours=Role.WRITER), member(ours, "bob", ours=Role.READER)
     with pytest.raises(NotAllowed):
@@ -164,6 +169,7 @@ def test_a_job_of_another_team_looks_absent(ours: Registry) -> None:
     assert stranger.jobs(team="ours").items == ()
 
 
+@once
 def test_who_may_not_read_an_input_isnt_told_of_it(ours: Registry) -> None:
     job = asked(member(ours, "ann", ours=Role.WRITER, theirs=Role.READER), "ours/a + theirs/c")
     mate = member(ours, "bob", ours=Role.WRITER)
@@ -175,6 +181,7 @@ def test_who_may_not_read_an_input_isnt_told_of_it(ours: Registry) -> None:
     assert "theirs/c" in ours.job(job.id).title
 
 
+@once
 def test_ones_own_jobs_are_cancelled_and_others_by_admins_only(ours: Registry) -> None:
     ann, bob = member(ours, "ann", ours=Role.WRITER), member(ours, "bob", ours=Role.WRITER)
     job = asked(ann)
@@ -235,6 +242,7 @@ def test_a_workers_successor_takes_up_its_job_at_once(ours: Registry) -> None:
     assert claimed(ours, "slot").job.attempts == 2
 
 
+@once
 def test_a_job_that_kills_its_workers_fails_in_plain_words(ours: Registry, clock: Clock) -> None:
     job = asked(ours)
     for _ in range(MOST_ATTEMPTS):
@@ -261,6 +269,7 @@ def test_a_cancelled_job_publishes_nothing(ours: Registry, clock: Clock, tmp_pat
     assert ours.job(job.id).state is JobState.CANCELLED
 
 
+@once
 def test_a_job_that_is_given_back_waits_without_having_been_tried(ours: Registry, clock: Clock) -> None:
     asked(ours)
     ours.release_job(claimed(ours).claim)
@@ -272,6 +281,7 @@ def test_a_job_that_is_given_back_waits_without_having_been_tried(ours: Registry
     assert claimed(ours).job.attempts == 2
 
 
+@once
 @pytest.mark.parametrize("loss", ["role", "input", "token"])
 def test_rights_that_are_gone_at_the_end_are_missed(ours: Registry, tmp_path: Path, loss: str) -> None:
     ann = member(ours, "ann", ours=Role.WRITER, theirs=Role.READER)
@@ -308,6 +318,7 @@ def test_jobs_come_newest_first_a_page_at_a_time(ours: Registry, clock: Clock) -
     assert ours.jobs(state=JobState.RUNNING).items == ()
 
 
+@once
 def test_only_who_runs_the_registry_may_work(ours: Registry) -> None:
     with pytest.raises(NotAllowed):
         member(ours, "ann", ours=Role.OWNER).claim_job(tuple(JobKind), slot="one")
