@@ -125,8 +125,9 @@ class _Beside:
             pause = 0.0 if time.monotonic() - began > _LONGEST_PAUSE else min(2 * pause + 0.1, _LONGEST_PAUSE)
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        # A session of its own: Ctrl-C is for the server, which then ends this one.
-        line = [sys.executable, "-m", "cli.worker", self._slot, str(os.getpid())]
+        # A session of its own: Ctrl-C is for the server, which then ends this one. -P: what lies in the folder that it
+        # was started in is none of our modules.
+        line = [sys.executable, "-P", "-m", "cli.worker", self._slot, str(os.getpid())]
         return subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
 
 

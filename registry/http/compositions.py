@@ -11,15 +11,17 @@ from registry.domain import expression
 from registry.domain.errors import WrongUsage
 from registry.domain.job_documents import submitted_document
 from registry.domain.jobs import CompositionOrder, JobState
-from registry.domain.recipe import Recipe
+from registry.domain.recipe import MAX_DEPTH, Recipe
 from registry.domain.reference import AdapterName
 from registry.domain.replacements import Replacements
+from registry.formats.json_document import JsonLimits, check_values
 from registry.http import job_schemas as schemas
 from registry.http.access import Asked
 from registry.http.jobs import LONGEST_WAIT, accepted, until_ended
 from registry.http.paths import Text, Words
 from registry.http.schemas import documented
 
+_DEPTH = 2 * MAX_DEPTH + 8  # levels of JSON: a node, and the list of its inputs
 routes = APIRouter(prefix="/v1/compositions", tags=["jobs"])
 Rank = Annotated[int, Field(ge=1, le=65536)]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="to wait for a job's end")]
@@ -38,12 +40,13 @@ class RecipeBody(BaseModel):
     modules_to_save: Text | None = None
 
     def parsed(self) -> Recipe:
-        """Raises InvalidExpression, InvalidRecipe, WrongUsage."""
+        """Raises InvalidExpression, InvalidRecipe, InvalidFile, WrongUsage."""
         if (self.expression is None) == (self.recipe is None):
             raise WrongUsage("give either an expression or a recipe")
         if self.recipe is None:
             recipe = expression.parse(self.expression or "")
         else:
+            check_values(self.recipe, "the recipe", JsonLimits(depth=_DEPTH))
             recipe = Recipe.from_document(self.recipe)
             if self.dtype and self.recipe.get("dtype", self.dtype) != self.dtype:
                 raise WrongUsage(f"dtype {self.dtype} contradicts the recipe, which says {recipe.dtype}")

@@ -27,7 +27,7 @@ from registry.service.publishing import Publication, Submission
 from registry.sql.catalog import Catalog
 
 LEASE = timedelta(seconds=10)  # without a sign of life, a worker counts as dead
-MOST_ATTEMPTS = 3
+MOST_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.factories import smollm2_file
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"

@@ -140,6 +140,8 @@ def test_what_is_wrong_is_said_at_once_in_the_words_of_an_embedded_blend(stocked
         nested = opening * depth + '{"adapter": "ours/a"}' + "]}" * depth
         body = f'{{"into": "ours/x", "recipe": {{"root": {nested}}}}}'
         assert client.request("POST", "/v1/compositions", body=body, headers=JSON).status in (400, 422)
+    half = '{"into": "ours/x", "recipe": {"root": {"adapter": "\\ud800"}}}'
+    assert client.request("POST", "/v1/compositions", body=half, headers=JSON).json()["error"] == "invalid_file"
     assert post(client, "/v1/compositions", expression="ours/a + theirs/c", into="ours/x").status == 404
     assert post(client, "/v1/compositions", **ASKED, wait=31).status == 422
     assert registry.jobs().items == ()

@@ -15,6 +15,7 @@ from registry.domain.errors import (
     JobUnfinished,
     NotAllowed,
     TeamNotFound,
+    TooManyJobs,
     UnsupportedAdapter,
 )
 from registry.domain.jobs import CompositionOrder, JobKind, JobState
@@ -119,3 +120,14 @@ def test_ones_own_jobs_are_cancelled_and_others_by_admins_only(ours: Registry) -
     assert ours.claim_job(tuple(JobKind), slot="one") is None
     with pytest.raises(JobUnfinished):
         ann.job_result(job.id)
+
+
+@once
+def test_a_team_has_only_so_many_jobs_waiting(ours: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.service.jobs.MOST_LIVE", 2)
+    for weight in (2, 3):
+        asked(ours, f"{weight}*ours/a")
+    with pytest.raises(TooManyJobs):
+        asked(ours, "4*ours/a")
+    assert len(ours.jobs().items) == 2
+    asked(ours, "4*theirs/c", into=AdapterName("theirs", "x"))
