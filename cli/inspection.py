@@ -10,13 +10,12 @@ import click
 
 from cli.client import opened
 from cli.command import command
-from cli.facts import layers_alike
 from cli.output import Output, facts, heading, table, warn
 from cli.text import count, number, short_digest
 from registry.domain.documents import module_document, summary_document
 from registry.domain.errors import InvalidAdapter
 from registry.domain.reference import Reference
-from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
+from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec, layers_alike
 
 _NOTED = ("ss_", "modelspec.")
 _SHOWN_LIMIT = 200  # characters: captions' statistics are longer

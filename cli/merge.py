@@ -8,7 +8,7 @@ import click
 
 from cli.client import opened
 from cli.command import ADAPTER_NAME, command
-from cli.facts import base_text, layers_alike, model_label, shape_text
+from cli.facts import base_text, model_label, shape_text
 from cli.inspection import is_path
 from cli.output import Output, facts, heading, next_step, say, table, warn
 from cli.text import count, human_size
@@ -18,6 +18,7 @@ from registry.domain.errors import WrongUsage
 from registry.domain.recipe import DTYPES
 from registry.domain.records import BaseModel
 from registry.domain.reference import AdapterName, Reference
+from registry.domain.spec import layers_alike
 
 if TYPE_CHECKING:
     from composition.base_jobs import Extracted

@@ -3,8 +3,16 @@
 No bytes of a tensor are needed for any of it. `registry.formats` fills these; the catalog stores them.
 """
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
+
+_LAYER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # a component of a module's path that is a number
+
+
+def layers_alike(module: str) -> str:
+    """A module's path with * for the layer's number, the same for every layer."""
+    return _LAYER.sub("*", module)
 
 
 @dataclass(frozen=True, slots=True)
