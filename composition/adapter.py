@@ -32,8 +32,9 @@ _CHOOSE = (
 # Variants whose effect is already in each module's rank and scaling.
 _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out"})
 # Kinds of modules that are combined, and variants that say no more than a module's kind and tensors do.
-_COMBINED = frozenset({"linear", "embedding", "conv", "parameter"})
-_SHOWN = frozenset({"embedding", "conv", "target_parameters", "lora_bias"})
+_LYCORIS = frozenset({"loha", "lokr"})
+_COMBINED = frozenset({"linear", "embedding", "conv", "parameter"}) | _LYCORIS
+_SHOWN = frozenset({"embedding", "conv", "target_parameters", "lora_bias"}) | _LYCORIS
 _OF_BASE = frozenset({"dora", "modules_to_save"})  # can be told with the base's weights
 _REPLACED = frozenset({"modules_to_save", "bias"})  # can be combined by a rule that somebody chose
 _ROLES = frozenset({"A", "B", "bias_B", "magnitude"})
@@ -147,8 +148,6 @@ def check_composable(
         return
     if spec.summary.peft_type == ia3.PEFT_TYPE:
         return  # its reader knows no variants that can't be composed
-    if spec.summary.peft_type != "LORA":
-        raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA and IA3 are composed")
     known = _FOLDED | _SHOWN
     for is_given, variants in ((with_base, _OF_BASE), (replacing, _REPLACED), (given_init, MOVED)):
         known |= variants if is_given else frozenset()
@@ -172,6 +171,8 @@ def _check_module(subject: str, module: ModuleSpec, known: Set[str]) -> None:
         raise UnsupportedAdapter(subject, kind, _REASONS.get(kind, _NOT_COMBINED))
     for variant in module.variants:
         _check_variant(subject, variant, known)
+    if module.kind in _LYCORIS:
+        return
     if {"magnitude", "bias_B"} <= module.tensors.keys():
         raise UnsupportedAdapter(subject, "dora with lora_bias", "PEFT counts the biases into the norm of the weights")
     for role in module.tensors.keys() - _ROLES:

@@ -24,7 +24,7 @@ from composition.ia3 import load_scale
 from composition.low_rank import is_finite
 from composition.module import ComposedModule
 from composition.replaced import ComposedTensor, is_of_base, replacements, split
-from composition.single_file import load_modules, save_diffusers
+from composition.single_file import load_modules, lycoris_module, save_diffusers
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
 from composition.verified_stream import verified
 from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
@@ -108,6 +108,9 @@ def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: st
 def _modules(
     module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights | None
 ) -> Iterator[LoadedModule]:
+    if module.kind in ("loha", "lokr"):
+        yield lycoris_module(module, tensors)
+        return
     stored = {role: _checked(module, role, tensors, subject=subject) for role in module.tensors}
     bias = stored["bias_B"].double() * module.scaling if "bias_B" in stored else None
     dora = decomposed(module, stored["magnitude"], base, subject) if base and "magnitude" in stored else None

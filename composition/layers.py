@@ -106,6 +106,8 @@ def _layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
         a, b = loha_factors(roles)
     elif module.kind == "lokr":
         a, b = lokr_factors(roles)
+    elif "core" in roles:
+        a, b = core_factor(roles["core"], roles["A"]).float(), roles["B"]
     else:
         a, b = roles["A"], roles["B"]
     return Layer(module.name, *_with_kernel(module, a, b), module.scaling)
@@ -142,7 +144,7 @@ def loha_factors(roles: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 
     Source: Hyeon-Woo et al. 2021, arXiv 2108.06098, proposition 1.
     """
-    a1, b1, a2, b2 = (roles[f"hada_w{side}"].double() for side in ("1_a", "1_b", "2_a", "2_b"))
+    (a1, b1), (a2, b2) = (_pair(roles, f"hada_w{side}", f"hada_t{side}") for side in "12")
     rank = a1.shape[1]
     b = (a1[:, :, None] * a2[:, None, :]).reshape(-1, rank * rank)
     a = (b1[:, None, :] * b2[None, :, :]).reshape(rank * rank, -1)
@@ -159,11 +161,27 @@ def lokr_factors(roles: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 def _side(roles: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     """w1 or w2 as a product; a whole one is the product with an identity on its shorter side."""
     if name not in roles:
-        return roles[f"{name}_a"].double(), roles[f"{name}_b"].double()
+        return _pair(roles, name, name.replace("_w", "_t"))
     whole = roles[name].double().flatten(1)
     rows, columns = whole.shape
     identity = torch.eye(min(rows, columns), dtype=torch.float64)
     return (whole, identity) if columns <= rows else (identity, whole)
+
+
+def _pair(roles: Mapping[str, Tensor], name: str, core: str) -> tuple[Tensor, Tensor]:
+    """(out, r) and (r, in·kernel) of two factors, in float64; a core between them goes into the second."""
+    a, b = roles[f"{name}_a"].double(), roles[f"{name}_b"].double()
+    return (a.T, core_factor(roles[core], b).flatten(1)) if core in roles else (a, b)
+
+
+def core_factor(core: Tensor, inside: Tensor) -> Tensor:
+    """(r, in, kernel) of Tucker's core (r, r, kernel) and its inner factor (r, in[, 1…]), in float64.
+
+    Source: lycoris-lora 4.1.3, functional/general.py, rebuild_tucker.
+    """
+    return torch.einsum("ijk,jn->ink", core.double().flatten(2), inside.double().flatten(1)).unflatten(
+        2, core.shape[2:]
+    )
 
 
 # -- fused layers -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ its component in front (`unet.down_blocks.0…`), which PEFT's folders don't say
 written as diffusers keeps it: every scaling folded into B, so that no reader needs an alpha.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,12 +15,13 @@ from torch import Tensor
 from composition import flux
 from composition.adapter import LoadedModule
 from composition.engine import Composition
-from composition.layers import Layer, deduplicate, read_layers, with_text_model
+from composition.layers import Layer, deduplicate, read_layer, read_layers, with_text_model
 from composition.low_rank import LowRank
 from composition.module import ComposedModule
 from composition.terms import Form, pack
 from composition.whole import at_most_full
-from registry.domain.spec import AdapterSpec
+from registry.domain.errors import InvalidAdapter
+from registry.domain.spec import AdapterSpec, ModuleSpec
 from registry.formats.diffusers import WEIGHTS
 
 
@@ -30,6 +31,18 @@ def load_modules(stream: BinaryIO, spec: AdapterSpec, *, size: int, path: str) -
     layers = tuple(flux.to_diffusers(read_layers(stream, spec, size=size, path=path)))
     tensors = {with_text_model(layer).name: places.get(layer.name) for layer in layers}
     return tuple(_module(layer, tensors[layer.name]) for layer in deduplicate(map(with_text_model, layers)))
+
+
+def lycoris_module(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> LoadedModule:
+    """The delta of a LoHa or LoKr in PEFT's folder, of its tensors {name: tensor}.
+
+    Raises InvalidAdapter for a tensor that the file doesn't have.
+    """
+    for name in module.tensors.values():
+        if name not in tensors:
+            raise InvalidAdapter(name, "the file has no such tensor")
+    layer = read_layer(module, {role: tensors[name] for role, name in module.tensors.items()})
+    return _module(layer, module.base_tensor)
 
 
 def _module(layer: Layer, base_tensor: str | None) -> LoadedModule:

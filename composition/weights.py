@@ -19,6 +19,7 @@ from registry.formats.base_files import StoredTensor
 from registry.formats.folder import read_path
 from registry.formats.safetensors import Limits, read_header
 
+_CORE = "core"  # of a convolution in Tucker form
 _NUMBERS = frozenset({"alpha"})  # roles that are a number, which the scaling has already
 
 
@@ -88,7 +89,7 @@ def has_factors(module: ModuleSpec) -> bool:
     if module.kind in ("loha", "lokr"):
         return "magnitude" not in module.tensors
     grouped = "grouped_conv" in module.variants
-    roles = module.tensors.keys() - _NUMBERS
+    roles = module.tensors.keys() - _NUMBERS - {_CORE}
     return module.kind in ("linear", "embedding", "conv") and roles == {"A", "B"} and not grouped
 
 
@@ -96,18 +97,18 @@ def factor_roles(module: ModuleSpec) -> frozenset[str]:
     """The roles of a module's tensors that its factors and their scaling are in; the others are told apart."""
     if module.kind in ("loha", "lokr"):
         return frozenset(module.tensors) - {"magnitude"}
-    return (frozenset({"A", "B"}) | _NUMBERS) & module.tensors.keys()
+    return (frozenset({"A", "B", _CORE}) | _NUMBERS) & module.tensors.keys()
 
 
 def read_factors(
     files: OpenFiles, adapter: AdapterWeights, module: ModuleSpec, shape: tuple[int, int] | None = None
 ) -> Factors:
-    """A module's factors for a base's matrix of a shape: in their dtype, LoHa's and LoKr's in float32.
+    """A module's factors for a base's matrix of a shape: in their dtype, those that are computed in float32.
 
     Raises InvalidAdapter for an unknown dtype, UnsupportedAdapter for a LoHa or LoKr that is a LoRA of too high a rank.
     """
     stored = {role: _tensor(files, adapter, name) for role, name in module.tensors.items() if role not in _NUMBERS}
-    if module.kind in ("loha", "lokr"):
+    if module.kind in ("loha", "lokr") or _CORE in module.tensors:
         layer = read_layer(module, stored)
         return Factors(layer.B.flatten(1), layer.A.flatten(1), layer.scaling, module.dtype)
     a, b = stored["A"].flatten(1), stored["B"].flatten(1)

@@ -3,7 +3,7 @@
 No bytes of a tensor are needed for any of it. `registry.formats` fills these; the catalog stores them.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 
@@ -54,6 +54,13 @@ class ModuleSpec:
     def multiplies(self, outputs: int, inputs: int) -> bool:
         """Whether a vector of IA3 is as long as the side of this matrix that it multiplies."""
         return (self.out_features or outputs, self.in_features or inputs) == (outputs, inputs)
+
+    def unfolded(self, shape: tuple[int, ...]) -> Self:
+        """The same in the base's shape, for a LoHa or LoKr that tells only the product of inputs and kernel."""
+        if len(shape) < 3:
+            return self
+        variants = tuple(sorted({*self.variants, "conv"}))
+        return replace(self, in_features=shape[1], base_shape=shape, variants=variants)
 
     def to_document(self) -> dict[str, Any]:
         """Plain JSON; `from_document` reads it back."""

@@ -49,7 +49,8 @@ def build_lora(layer: Layer, alpha: float | None, *, scaling: float | None = Non
     if prod(b.shape[2:]) != 1:
         raise UnsupportedAdapter(b.name, f"a kernel of {list(b.shape[2:])}", "only the A factor may have one")
     alpha = checked_alpha(layer, rank if alpha is None else alpha)
-    is_conv = len(a.shape) > 2
+    kernel = _kernel(layer, a)
+    is_conv = bool(kernel)
     extras = {variant for role, variant in _EXTRAS.items() if role in layer.tensors}
     return ModuleSpec(
         name=layer.name,
@@ -62,8 +63,18 @@ def build_lora(layer: Layer, alpha: float | None, *, scaling: float | None = Non
         dtype=a.dtype,
         variants=tuple(sorted(extras | ({"conv"} if is_conv else set()))),
         tensors=layer.names,
-        base_shape=(b.shape[0], *a.shape[1:]),
+        base_shape=(b.shape[0], a.shape[1], *kernel),
     )
+
+
+def _kernel(layer: Layer, a: TensorEntry) -> tuple[int, ...]:
+    """A convolution's kernel: of its A, or of the core between the factors (Tucker form)."""
+    core, rank = layer.tensors.get("core"), a.shape[0]
+    if core is None:
+        return a.shape[2:]
+    if len(core.shape) != len(a.shape) or core.shape[:2] != (rank, rank) or prod(a.shape[2:]) != 1:
+        raise InvalidAdapter(core.name, f"its shape is {list(core.shape)}; [{rank}, {rank}, kernel] is needed")
+    return core.shape[2:]
 
 
 def _factors(layer: Layer) -> tuple[TensorEntry, TensorEntry]:

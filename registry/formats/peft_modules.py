@@ -11,6 +11,7 @@ from math import prod
 from registry.domain.errors import InvalidAdapter, RankMismatch, UnsupportedAdapter
 from registry.domain.spec import ModuleSpec, TensorEntry
 from registry.formats.peft_config import LoraSettings
+from registry.formats.peft_lycoris import lycoris_module
 from registry.formats.peft_tensors import SortedTensors, TensorGroup, strip_base_layer
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
@@ -55,8 +56,10 @@ def build_modules(groups: SortedTensors, settings: LoraSettings) -> tuple[Module
 
 
 def _low_rank(group: TensorGroup, settings: LoraSettings, *, parameter: str | None) -> ModuleSpec:
-    a, b = _factors(group)
     name = parameter or strip_base_layer(group.path)
+    if settings.peft_type != "LORA":
+        return lycoris_module(name, group.tensors, settings)
+    a, b = _factors(group)
     rank, alpha = settings.rank_of(name), settings.alpha_of(name)
     layout = _layout(a, b, rank, is_parameter=parameter is not None)
     _check_extras(group, layout, settings)

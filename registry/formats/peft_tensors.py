@@ -4,6 +4,7 @@
     base_model.model.<module>.lora_embedding_A, .lora_embedding_B               embedding
     base_model.model.<module>.lora_magnitude_vector[.weight]                    DoRA, next to any of these
     base_model.model.<module>.lora_diag                                         KaSA
+    base_model.model.<module>.hada_*, .lokr_*                                   LoHa and LoKr, in their own adapters
     base_model.model.<module>.token_adapter.trainable_tokens_delta              trainable tokens
     base_model.model.<module>[.base_layer].bias                                 bias: all or lora_only
     base_model.model.<module>.<parameter>                                       modules_to_save, whole
@@ -12,11 +13,12 @@
 A tensor with no place in this table is refused by name: what nobody accounts for, nobody would compose either.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.spec import TensorEntry
+from registry.formats import lycoris
 from registry.formats.peft_config import LoraSettings
 
 PREFIX = "base_model.model."
@@ -33,6 +35,7 @@ _ROLES = {
     "lora_diag": "diag",
     "token_adapter.trainable_tokens_delta": "tokens",
 }
+_LYCORIS = {role: role for role in lycoris.ROLES}
 # Modules that PEFT saves whole when the vocabulary was resized (utils/other.py, and the input and output embeddings
 # of the transformers models).
 _EMBEDDINGS = frozenset(
@@ -65,12 +68,13 @@ class SortedTensors:
 def sort_tensors(tensors: Iterable[TensorEntry], settings: LoraSettings) -> SortedTensors:
     """Give every tensor its place. Raises InvalidAdapter or UnsupportedAdapter naming a tensor that has none."""
     groups = SortedTensors({}, {}, {}, {})
+    roles = _ROLES if settings.peft_type == "LORA" else _LYCORIS
     whole: list[tuple[str, TensorEntry]] = []
     for tensor in tensors:
         if not tensor.name.startswith(PREFIX):
             raise InvalidAdapter(tensor.name, f"a tensor of a PEFT adapter begins with {PREFIX}")
         name = tensor.name.removeprefix(PREFIX)
-        path, role = _split_role(name)
+        path, role = _split_role(name, roles)
         if role is None:
             whole.append((name, tensor))
         elif role == "tokens":
@@ -82,10 +86,10 @@ def sort_tensors(tensors: Iterable[TensorEntry], settings: LoraSettings) -> Sort
     return groups
 
 
-def _split_role(name: str) -> tuple[str, str | None]:
+def _split_role(name: str, roles: Mapping[str, str]) -> tuple[str, str | None]:
     for components in (1, 2):
         path, _, _ = _rsplit(name, components)
-        role = _ROLES.get(name[len(path) + 1 :])
+        role = roles.get(name[len(path) + 1 :])
         if role and path:
             return path, role
     return name, None
@@ -136,7 +140,8 @@ def _refuse(name: str, tensor: TensorEntry, settings: LoraSettings) -> None:
         kinds = ", ".join(sorted(settings.variants)) or "plain LoRA"
         raise UnsupportedAdapter(tensor.name, f"a tensor {special[0]!r}", f"the configuration says {kinds}")
     raise InvalidAdapter(
-        tensor.name, "it is no LoRA factor, and neither modules_to_save nor bias in the configuration explains it"
+        tensor.name,
+        f"it is no factor of {settings.peft_type}, and neither modules_to_save nor bias in the configuration explains it",
     )
 
 
