@@ -25,9 +25,7 @@ BASE_WAS_CHANGED = (
 MOVED = frozenset({"pissa", "olora", "corda", "lora_ga"})
 _NOT_COMBINED = "it changes the forward pass beyond B·A, and combining that part is not implemented"
 
-_CHOOSE = (
-    "choose what becomes of them (blend: --modules-to-save average, from=team/name, or difference with --base DIR)"
-)
+CHOOSE = "choose what becomes of them (--modules-to-save average, from=team/name, or difference with --base DIR)"
 
 # Variants whose effect is already in each module's rank and scaling.
 _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out"})
@@ -41,8 +39,8 @@ _ROLES = frozenset({"A", "B", "bias_B", "magnitude"})
 
 _REASONS: Mapping[str, str] = {
     "dora": "its delta is a function of the base's weights; give their folder (blend: --base DIR)",
-    "bias": f"it replaces the base's biases; {_CHOOSE}",
-    "modules_to_save": f"it replaces whole modules; {_CHOOSE}. Embeddings that were only saved along are recognised by "
+    "bias": f"it replaces the base's biases; {CHOOSE}",
+    "modules_to_save": f"it replaces whole modules; {CHOOSE}. Embeddings that were only saved along are recognised by "
     "the base's weights (--base DIR)",
     "grouped_conv": "its B factor sees only its group of the ranks, where a sum needs one matrix",
     "alora": "it is active from its invocation tokens on only",

@@ -10,12 +10,14 @@ from math import prod
 
 from torch import Tensor
 
-from composition.changes import Contribution, Offset, Product, Term
+from composition.changes import Contribution, Offset, Product, Replaced, Term
 from composition.low_rank import LowRank
+from composition.replaced import ComposedTensor
 from composition.shards import DTYPES, label, row_count, row_width
 from composition.terms import LINEAR, Form, stack_of
 from registry.domain.bases import BaseIndex, match
 from registry.domain.errors import UnsupportedAdapter
+from registry.domain.replacements import KEY
 from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
 from registry.formats.base_files import StoredBase, StoredTensor
 
@@ -159,6 +161,21 @@ def _check_dtype(tensor: StoredTensor, base: str) -> None:
 def product(place: Place, delta: LowRank, form: Form = LINEAR) -> Contribution:
     """A delta as a change of its tensor."""
     return place.contribution(Product(delta, place.transposed), form)
+
+
+def replacement(item: ComposedTensor, stored: Mapping[str, list[StoredTensor]], *, name: str) -> Contribution:
+    """A tensor in the place of the base's own. `stored` is every tensor by label.
+
+    Raises UnsupportedAdapter if the base has none of its name and shape.
+    """
+    found = stored.get(item.base_tensor or "", [])
+    if not found or found[0].shape != tuple(item.values.shape):
+        has = f"one of shape {list(found[0].shape)}" if found else "none"
+        reason = f"a tensor of shape {list(item.values.shape)} must be there to be replaced, and the base has {has}"
+        raise UnsupportedAdapter(name, f"{KEY} ({item.module}.{item.parameter})", reason)
+    _check_dtype(found[0], name)
+    place = Place(f"{item.module}.{item.parameter}", found[0], False)
+    return place.contribution(Replaced(item.values.float().reshape(row_count(found[0]), -1)))
 
 
 def offset(place: Place, bias: Tensor, stored: Mapping[str, list[StoredTensor]], *, name: str) -> Contribution:

@@ -141,7 +141,8 @@ def _refuse(name: str, tensor: TensorEntry, settings: LoraSettings) -> None:
         raise UnsupportedAdapter(tensor.name, f"a tensor {special[0]!r}", f"the configuration says {kinds}")
     raise InvalidAdapter(
         tensor.name,
-        f"it is no factor of {settings.peft_type}, and neither modules_to_save nor bias in the configuration explains it",
+        f"it is no factor of {settings.peft_type}, and neither modules_to_save nor bias in the configuration "
+        "explains it",
     )
 
 

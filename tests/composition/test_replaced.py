@@ -11,10 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from composition.adapter import LoadedAdapter
 from composition.base_weights import BaseWeights
-from composition.engine import compose, silent
+from composition.engine import compose
 from composition.files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, save_composition
 from composition.jobs import blend
-from composition.merge_terms import Target, merge_terms
 from registry.blobs.filesystem import FolderStore
 from registry.domain.bases import match
 from registry.domain.errors import BaseConflict, InvalidRecipe, UnsupportedAdapter
@@ -23,7 +22,6 @@ from registry.domain.recipe import Recipe
 from registry.domain.records import Parent
 from registry.domain.reference import AdapterName
 from registry.domain.replacements import Replacements
-from registry.formats.base_files import StoredBase
 from registry.formats.base_model import index_base
 from registry.formats.peft import read_folder
 from registry.service import Registry
@@ -232,12 +230,6 @@ def test_replacements_of_different_shapes_are_refused(blends: Blends) -> None:
     blends.inputs[digest("saved2")] = replace(adapter, replacements=items)
     with pytest.raises(UnsupportedAdapter, match="have the shapes"):
         blends.save("t/saved + t/saved2", "average")
-
-
-def test_merging_replaced_modules_into_a_base_is_refused(blends: Blends) -> None:
-    target = Target(Path("base"), StoredBase("safetensors", None, ()))
-    with pytest.raises(UnsupportedAdapter, match=r"modules_to_save.*not merged into a base yet"):
-        merge_terms(pinned("t/saved", "average"), blends.inputs, target, device="cpu", progress=silent)
 
 
 # -- heads that the base doesn't have ---------------------------------------------------------------------------------
