@@ -142,7 +142,7 @@ def check_composable(
 
     Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
     if spec.summary.format != peft.NAME:
-        check_convertible(subject, spec)
+        check_convertible(subject, spec, with_base=with_base)
         return
     if spec.summary.peft_type == ia3.PEFT_TYPE:
         return  # its reader knows no variants that can't be composed

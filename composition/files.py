@@ -69,7 +69,8 @@ def load_adapter(
     check_composable(subject, spec, with_base=base is not None, replacing=replacing, given_init=given_init)
     with verified(stream, subject=subject, file=file) as source:
         if spec.summary.format != peft.NAME:
-            return LoadedAdapter(subject, spec.summary, load_modules(source, spec, size=file.size, path=file.path))
+            modules = load_modules(source, spec, subject=subject, file=file, base=base)
+            return LoadedAdapter(subject, spec.summary, modules)
         tensors = _read_factors(source, spec, subject=subject, file=file)
     if spec.summary.peft_type == IA3:
         return LoadedAdapter(

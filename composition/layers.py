@@ -29,7 +29,7 @@ _KINDS = ("linear", "conv", "loha", "lokr")
 # Variants whose effect is in each layer's rank, shape and scaling.
 _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "conv", "loha", "lokr"})
 _REASONS = {
-    "dora": "its magnitudes are a function of the base's weights",
+    "dora": "its delta is a function of the base's weights, which blend and merge take with --base DIR",
     "fan_in_fan_out": "it adapts matrices that the base stores as (in, out)",
     "grouped_conv": "its factors are split into groups",
     "embedding": "it adapts embeddings, whose factors are stored the other way round",
@@ -40,12 +40,16 @@ _NO_FACTORS = "it is no product of two factors, which is all that the formats ha
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One layer: delta = scaling · B·A. A: (rank, in[, kernel]); B: (out, rank[, 1…]); `name` as in its ModuleSpec."""
+    """One layer: delta = scaling · B·A. A: (rank, in[, kernel]); B: (out, rank[, 1…]); `name` as in its ModuleSpec.
+
+    With a `magnitude` that is DoRA's direction only; no writer has such a layer.
+    """
 
     name: str
     A: Tensor
     B: Tensor
     scaling: float
+    magnitude: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -57,25 +61,31 @@ class Layer:
         return self.scaling * self.rank
 
 
-def check_convertible(subject: str, spec: AdapterSpec) -> None:
-    """Raises UnsupportedAdapter that names the adapter, the variant or module that is no pair of factors, and why."""
+def check_convertible(subject: str, spec: AdapterSpec, *, with_base: bool = False) -> None:
+    """Raises UnsupportedAdapter that names the adapter, the variant or module that is no pair of factors, and why.
+
+    `with_base`: the base's weights are there, for DoRA.
+    """
+    known = _FOLDED | ({"dora"} if with_base else set())
     for variant in spec.summary.variants:
-        if variant not in _FOLDED:
+        if variant not in known:
             raise UnsupportedAdapter(subject, variant, _REASONS.get(variant, _NO_FACTORS))
     for module in spec.modules:
         for variant in (module.kind, *module.variants):
-            if variant not in (*_KINDS, *_FOLDED):
+            if variant not in (*_KINDS, *known):
                 raise UnsupportedAdapter(
                     f"{subject}, module {module.name}", variant, _REASONS.get(variant, _NO_FACTORS)
                 )
 
 
-def read_layers(stream: BinaryIO, spec: AdapterSpec, *, size: int, path: str) -> tuple[Layer, ...]:
+def read_layers(
+    stream: BinaryIO, spec: AdapterSpec, *, size: int, path: str, with_base: bool = False
+) -> tuple[Layer, ...]:
     """Every layer of an adapter from its safetensors file of `size` bytes, in the order of the modules.
 
     Raises InvalidFile, InvalidAdapter, and UnsupportedAdapter for a kind or a dtype that is not converted.
     """
-    check_convertible(path, spec)
+    check_convertible(path, spec, with_base=with_base)
     source = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
     wanted = {name for module in spec.modules for name in module.tensors.values()}
     tensors: dict[str, Tensor] = {}
@@ -110,7 +120,8 @@ def _layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
         a, b = core_factor(roles["core"], roles["A"]).float(), roles["B"]
     else:
         a, b = roles["A"], roles["B"]
-    return Layer(module.name, *_with_kernel(module, a, b), module.scaling)
+    magnitude = next((roles[role] for role in ("magnitude", "magnitude_in") if role in roles), None)
+    return Layer(module.name, *_with_kernel(module, a, b), module.scaling, magnitude)
 
 
 def read_layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
@@ -179,9 +190,8 @@ def core_factor(core: Tensor, inside: Tensor) -> Tensor:
 
     Source: lycoris-lora 4.1.3, functional/general.py, rebuild_tucker.
     """
-    return torch.einsum("ijk,jn->ink", core.double().flatten(2), inside.double().flatten(1)).unflatten(
-        2, core.shape[2:]
-    )
+    factor = torch.einsum("ijk,jn->ink", core.double().flatten(2), inside.double().flatten(1))
+    return factor.reshape(*factor.shape[:2], *core.shape[2:])
 
 
 # -- fused layers -----------------------------------------------------------------------------------------------------

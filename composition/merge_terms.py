@@ -178,24 +178,24 @@ def _rescaled(module: LoadedModule, place: Place, files: OpenFiles, *, weight: f
     """DoRA of a module: its factors m / |W + D|, of the whole tensor. Raises InvalidAdapter where a row is zero."""
     assert module.decomposed is not None
     direction = Product(module.delta, place.transposed)
-    squares = _squares(place, direction, files)
-    factors = module.decomposed.magnitude.double() / squares.sqrt()
+    squares = _squares(place, direction, files, by_column=place.transposed != module.decomposed.inward)
+    factors = module.decomposed.factors(squares)
     if not is_finite(factors):
         raise InvalidAdapter(f"module {module.name}", "a row of the base's weight and its direction cancel")
-    return Rescaled(direction, factors.unsqueeze(0) if place.transposed else factors.unsqueeze(1), weight)
+    return Rescaled(direction, factors.T if place.transposed else factors, weight)
 
 
-def _squares(place: Place, direction: Product, files: OpenFiles) -> Tensor:
-    """|W + D|² of each output of a layer, over blocks of rows in their order."""
+def _squares(place: Place, direction: Product, files: OpenFiles, *, by_column: bool) -> Tensor:
+    """|W + D|² of each row of a tensor, or of each column, over blocks of rows in their order."""
     tensor = place.tensor
     rows, width = row_count(tensor), row_width(tensor)
     addend = direction.prepared(torch.float64)
-    total = torch.zeros(width if place.transposed else rows, dtype=torch.float64)
+    total = torch.zeros(width if by_column else rows, dtype=torch.float64)
     for start, stop in row_blocks(rows, width):
         stored = files.rows(tensor, start, stop)
         moved = stored.double()
         addend.add(moved, stored, slice(start, stop))
-        if place.transposed:
+        if by_column:
             total += moved.square_().sum(0)
         else:
             total[start:stop] = moved.square_().sum(1)

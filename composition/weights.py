@@ -20,6 +20,7 @@ from registry.formats.folder import read_path
 from registry.formats.safetensors import Limits, read_header
 
 _CORE = "core"  # of a convolution in Tucker form
+_MAGNITUDES = frozenset({"magnitude", "magnitude_in"})
 _NUMBERS = frozenset({"alpha"})  # roles that are a number, which the scaling has already
 
 
@@ -87,7 +88,7 @@ def _within(component: str, weights: AdapterWeights) -> AdapterWeights:
 def has_factors(module: ModuleSpec) -> bool:
     """Whether a module's delta is a product of two factors, or becomes one exactly, and nothing besides."""
     if module.kind in ("loha", "lokr"):
-        return "magnitude" not in module.tensors
+        return not _MAGNITUDES & module.tensors.keys()
     grouped = "grouped_conv" in module.variants
     roles = module.tensors.keys() - _NUMBERS - {_CORE}
     return module.kind in ("linear", "embedding", "conv") and roles == {"A", "B"} and not grouped
@@ -96,7 +97,7 @@ def has_factors(module: ModuleSpec) -> bool:
 def factor_roles(module: ModuleSpec) -> frozenset[str]:
     """The roles of a module's tensors that its factors and their scaling are in; the others are told apart."""
     if module.kind in ("loha", "lokr"):
-        return frozenset(module.tensors) - {"magnitude"}
+        return frozenset(module.tensors) - _MAGNITUDES
     return (frozenset({"A", "B", _CORE}) | _NUMBERS) & module.tensors.keys()
 
 

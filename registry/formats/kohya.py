@@ -16,7 +16,7 @@ from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
 from registry.formats import lycoris
 from registry.formats.kohya_names import PREFIXES, canonical_name, is_stability, kernel_of
-from registry.formats.layers import Layer, build_lora, printable, summarise
+from registry.formats.layers import Layer, build_lora, printable, summarise, with_sides
 from registry.formats.safetensors import Header
 
 NAME = "kohya"
@@ -48,7 +48,7 @@ def read(header: Header, scalars: Mapping[str, float]) -> AdapterSpec:
     for tensor in header.tensors:
         _place(tensor, layers)
     is_sdxl = any(is_stability(tensor.name.partition(".")[0]) for tensor in header.tensors)
-    built = (_unfolded(_build(layer, scalars), is_sdxl=is_sdxl) for layer in layers.values())
+    built = (with_sides(_unfolded(_build(layer, scalars), is_sdxl=is_sdxl), layer) for layer in layers.values())
     modules = tuple(sorted(built, key=lambda module: module.name))
     name = LYCORIS if any(module.kind in {"loha", "lokr"} for module in modules) else NAME
     base = printable(header.metadata, *_BASE_KEYS)

@@ -6,7 +6,7 @@ kohya's files may hold too, are in `registry.formats.lycoris`.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from registry.domain.errors import InvalidAdapter, RankMismatch, UnsupportedAdapter
@@ -16,7 +16,7 @@ MAX_ALPHA = 1e9
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 # Roles beside A, B and alpha -> the variant that they make of a layer.
-_EXTRAS = {"magnitude": "dora", "bias_B": "lora_bias"}
+_EXTRAS = {"magnitude": "dora", "magnitude_in": "dora", "bias_B": "lora_bias"}
 
 
 @dataclass(slots=True)
@@ -94,6 +94,25 @@ def check_floats(layer: Layer) -> None:
     for tensor in layer.tensors.values():
         if tensor.dtype not in FLOATS:
             raise InvalidAdapter(tensor.name, f"a factor of dtype {tensor.dtype} is not a floating number")
+
+
+def with_sides(module: ModuleSpec, layer: Layer) -> ModuleSpec:
+    """The same with DoRA's magnitudes in their role: `magnitude` has one an output, `magnitude_in` one an input.
+
+    LyCORIS has both, and their shape tells: (out, 1…) or (1, in[, 1…]). Raises InvalidAdapter for any other.
+    Source: lycoris-lora 4.1.3, modules/locon.py, wd_on_out.
+    """
+    magnitude = layer.tensors.get("magnitude")
+    if magnitude is None:
+        return module
+    first, *rest = magnitude.shape
+    if first == module.out_features and prod(rest) == 1:
+        return module
+    if (first, *rest[:1]) != (1, module.base_shape[1]) or prod(rest[1:]) != 1:
+        reason = f"its shape is {list(magnitude.shape)}; {module.out_features} outputs or {module.base_shape[1]} inputs"
+        raise InvalidAdapter(magnitude.name, f"{reason} would explain it")
+    others = {role: name for role, name in module.tensors.items() if role != "magnitude"}
+    return replace(module, tensors={**others, "magnitude_in": magnitude.name})
 
 
 def checked_alpha(layer: Layer, alpha: float) -> float:
