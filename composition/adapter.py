@@ -158,10 +158,6 @@ def check_composable(
 
 
 def _check_module(subject: str, module: ModuleSpec, known: Set[str]) -> None:
-    if module.kind == "saved" and module.name.rpartition(".")[2] in ("modules_to_save", "original_module"):
-        raise UnsupportedAdapter(
-            subject, "modules_to_save with bias", "PEFT stores its biases twice, and once not its own"
-        )
     if (module.kind == "saved" and "modules_to_save" in known) or (module.kind == "bias" and "bias" in known):
         return
     if module.kind not in _COMBINED:

@@ -182,7 +182,7 @@ def _side(roles: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
 def _pair(roles: Mapping[str, Tensor], name: str, core: str) -> tuple[Tensor, Tensor]:
     """(out, r) and (r, in·kernel) of two factors, in float64; a core between them goes into the second."""
     a, b = roles[f"{name}_a"].double(), roles[f"{name}_b"].double()
-    return (a.T, core_factor(roles[core], b).flatten(1)) if core in roles else (a, b)
+    return (a.T.contiguous(), core_factor(roles[core], b).flatten(1)) if core in roles else (a, b)
 
 
 def core_factor(core: Tensor, inside: Tensor) -> Tensor:

@@ -44,9 +44,14 @@ def replacements(
     module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights | None
 ) -> Iterator[Replacement]:
     """The tensors of a replaced module. Raises InvalidAdapter for one that the file doesn't have."""
-    for parameter, name in module.tensors.items():
+    for name in module.tensors.values():
         if name not in tensors:
             raise InvalidAdapter(f"{subject}, tensor {name}", "the file has no such tensor")
+    for parameter, name in module.tensors.items():
+        copy, _, plain = parameter.rpartition(".")
+        if copy:
+            _check_copy(copy, tensors[name], tensors[module.tensors[plain]], name)
+            continue
         values = tensors[name]
         if not values.ndim:
             raise UnsupportedAdapter(
@@ -55,6 +60,15 @@ def replacements(
         label = _label(module, parameter)
         rows = partial(base.rows, label, tuple(values.shape)) if base and label else None
         yield Replacement(module.name, parameter, values, module.kind == "bias", label, rows)
+
+
+def _check_copy(copy: str, values: Tensor, kept: Tensor, name: str) -> None:
+    """With bias="all" PEFT stores a saved module's bias again, and the base's; it computes with neither.
+
+    Raises InvalidAdapter where the first is another one.
+    """
+    if copy == "modules_to_save" and not torch.equal(values, kept):
+        raise InvalidAdapter(f"tensor {name}", "it is stored twice, and differently")
 
 
 def _label(module: ModuleSpec, parameter: str) -> str | None:

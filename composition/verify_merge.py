@@ -132,7 +132,8 @@ class _Verifier:
     def _check_module(self, module: ModuleSpec) -> Iterable[Check]:
         names = tuple(sorted(module.tensors.values()))
         if module.kind in ("saved", "bias"):
-            return [self._check_whole(module, role, name) for role, name in sorted(module.tensors.items())]
+            own = sorted((role, name) for role, name in module.tensors.items() if "." not in role)  # no copies
+            return [self._check_whole(module, role, name) for role, name in own]
         where = module.base_tensor or module.name
         check = Check(module.name, where, UNCHECKED, adapter_tensors=names)
         if not has_factors(module):

@@ -185,9 +185,17 @@ def _tokens(group: TensorGroup) -> ModuleSpec:
 
 
 def _whole(group: TensorGroup, kind: str) -> ModuleSpec:
+    _check_copies(group)
     main = group.tensors.get("weight") or next(iter(group.tensors.values()))
     variant = "bias" if kind == "bias" else "modules_to_save"
     return _plain_spec(group, kind, main, variant=variant, inputs=prod(main.shape[1:]) if len(main.shape) > 1 else 0)
+
+
+def _check_copies(group: TensorGroup) -> None:
+    for role, tensor in group.tensors.items():
+        plain = group.tensors.get(role.rpartition(".")[2])
+        if plain is None or plain.shape != tensor.shape:
+            raise InvalidAdapter(tensor.name, "it is a copy of a tensor that the file doesn't have in this shape")
 
 
 def _plain_spec(group: TensorGroup, kind: str, main: TensorEntry, *, variant: str, inputs: int) -> ModuleSpec:

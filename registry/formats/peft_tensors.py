@@ -8,6 +8,7 @@
     base_model.model.<module>.token_adapter.trainable_tokens_delta              trainable tokens
     base_model.model.<module>[.base_layer].bias                                 bias: all or lora_only
     base_model.model.<module>.<parameter>                                       modules_to_save, whole
+    base_model.model.<module>.modules_to_save.bias, .original_module.bias       with bias="all", the same once more
     base_model.model.<module>[.base_layer].weight                               an embedding that was saved whole
 
 A tensor with no place in this table is refused by name: what nobody accounts for, nobody would compose either.
@@ -36,6 +37,7 @@ _ROLES = {
     "token_adapter.trainable_tokens_delta": "tokens",
 }
 _LYCORIS = {role: role for role in lycoris.ROLES}
+COPIES = ("modules_to_save", "original_module")
 # Modules that PEFT saves whole when the vocabulary was resized (utils/other.py, and the input and output embeddings
 # of the transformers models).
 _EMBEDDINGS = frozenset(
@@ -107,7 +109,8 @@ def _place_whole(name: str, tensor: TensorEntry, settings: LoraSettings, groups:
     module, _, parameter = name.rpartition(".")
     plain = strip_base_layer(module)
     if _is_saved(module, settings.modules_to_save):
-        groups.saved.setdefault(module, TensorGroup(module)).add(parameter, tensor)
+        holder, role = _copied(module, parameter) if settings.bias == "all" else (module, parameter)
+        groups.saved.setdefault(holder, TensorGroup(holder)).add(role, tensor)
     elif parameter == "bias" and _is_bias_kept(module, settings, groups):
         groups.biases.setdefault(plain, TensorGroup(plain)).add(parameter, tensor)
     elif parameter == "weight" and plain and _is_embedding(module, plain, groups):
@@ -123,6 +126,19 @@ def _is_saved(module: str, targets: tuple[str, ...]) -> bool:
             return True
         module = module.rpartition(".")[0]
     return False
+
+
+def _copied(module: str, parameter: str) -> tuple[str, str]:
+    """The module and the role of a tensor that PEFT stores once more, with bias="all": its wrapper's own names.
+
+    `modules_to_save.bias` is the same as `bias`; `original_module.bias` is the base's, which nothing computes with.
+    """
+    parts = module.split(".")
+    for copy in COPIES:
+        if copy in parts:
+            parts.remove(copy)
+            return ".".join(parts), f"{copy}.{parameter}"
+    return module, parameter
 
 
 def _is_bias_kept(module: str, settings: LoraSettings, groups: SortedTensors) -> bool:
