@@ -100,12 +100,16 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scale:
-    """A vector of IA3, (n,): what a layer's outputs are multiplied by, or its inputs (`inward`)."""
+    """A vector of IA3, (n,): what a layer's outputs are multiplied by, or its inputs (`inward`).
+
+    `dimensions` is how many the layer's weight has: 2 of a linear layer, more of a convolution.
+    """
 
     name: str
     base_tensor: str | None
     values: Tensor
     inward: bool
+    dimensions: int = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,10 +19,10 @@ _SAFE = 1e30  # what is added to a finite float32 or bfloat16 of a model without
 
 
 class Addend(Protocol):
-    """Something that can be added to any block of a run's rows; `rows` counts from the run's beginning."""
+    """Something that changes any block of a run's rows, most by adding; `rows` counts from the run's beginning."""
 
     def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
-        """Add its `rows` to `total`, in place. `stored`: the base's values of these rows."""
+        """Bring its `rows` into `total`, in place. `stored`: the base's values of these rows."""
 
 
 class Term(Protocol):
@@ -99,6 +99,23 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """Multiplies the rows: IA3. factors: (rows, 1), or (1, width), float32."""
+
+    factors: Tensor
+
+    @property
+    def bound(self) -> float:
+        return math.inf
+
+    def prepared(self, dtype: torch.dtype) -> "Scaled":
+        return Scaled(self.factors.to(dtype))
+
+    def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
+        total.mul_(self.factors[rows] if len(self.factors) > 1 else self.factors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rescaled:
     """Adds `weight` times DoRA's delta, `factors * (W + D) - W` with D the direction. Works in float64.
 
@@ -127,7 +144,7 @@ class _RescaledRows:
         base = stored.double()
         moved = base.clone()
         self.direction.add(moved, stored, rows)
-        moved.mul_(self.factors[rows] if self.factors.shape[1] == 1 else self.factors)
+        moved.mul_(self.factors[rows] if len(self.factors) > 1 else self.factors)
         total.add_(moved.sub_(base), alpha=self.weight)
 
 

@@ -11,16 +11,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from composition.adapter import LoadedAdapter, LoadedModule
+from composition.adapter import LoadedAdapter, LoadedModule, Scale
 from composition.agreement import agreed_forms
 from composition.changes import Change, Contribution, Product, Rescaled, changes_of
 from composition.engine import Progress, compose
 from composition.low_rank import is_finite
-from composition.placement import HEADS, Place, by_label, delta_spec, offset, place_modules, product, replacement
+from composition.placement import (
+    HEADS,
+    Place,
+    by_label,
+    delta_spec,
+    offset,
+    place_modules,
+    product,
+    replacement,
+    scaling,
+)
 from composition.replaced import compose_replacements
 from composition.shards import OpenFiles, headers_index, label, row_blocks, row_count, row_width
 from composition.spelling import speller, spellings
 from composition.terms import Form, adapted_kinds, stack_of
+from registry.domain.bases import TRANSPOSED
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.recipe import Call, Leaf, Node, Recipe, canonical, leaves, linear
 from registry.domain.replacements import Replacements
@@ -65,7 +76,6 @@ def merge_terms(
     """
     root = canonical(recipe.root)
     used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
-    _refuse_scales(used.values())
     whole, rest = _divided(root, inputs)
     contributions = list(_replacements(root, recipe.replacements, used, target))
     names = {adapter.summary.base_name for _, adapter in whole}
@@ -77,18 +87,14 @@ def merge_terms(
             for each in composition.modules
             if each.delta.rank or each.bias is not None
         ]
-        contributions += _contributions(modules, target, 1.0, transposed=composition.fan_in_fan_out)
+        if modules:
+            contributions += _contributions(modules, target, 1.0, transposed=composition.fan_in_fan_out)
+        contributions += _scales(composition.scales, target, transposed=composition.fan_in_fan_out)
     for weight, adapter in whole:
         contributions += _contributions(adapter.modules, target, weight, transposed=adapter.fan_in_fan_out)
     tensors = {each.module: each.label for each in reversed(contributions)}  # a module's weight before its bias
     known = sorted(name for name in names if name)
     return Terms(changes_of(contributions), dict(sorted(tensors.items())), known[0] if known else None)
-
-
-def _refuse_scales(adapters: Iterable[LoadedAdapter]) -> None:
-    for adapter in adapters:
-        if adapter.scales:
-            raise UnsupportedAdapter(adapter.subject, "IA3", "it multiplies activations, and is no change of a weight")
 
 
 def _replacements(
@@ -128,6 +134,13 @@ def _summands(root: Node) -> Iterable[tuple[float, Node]]:
     if isinstance(root, Call) and root.method == "linear":
         return zip(root.weights, root.children, strict=True)
     return [(1.0, root)]
+
+
+def _scales(scales: Iterable[Scale], target: Target, *, transposed: bool) -> Iterator[Contribution]:
+    turned = transposed or headers_index(target.stored).model_type in TRANSPOSED
+    stored = by_label(target.stored)
+    for scale in scales:
+        yield from scaling(scale, stored, transposed=turned, name=target.name)
 
 
 def _contributions(

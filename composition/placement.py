@@ -4,13 +4,14 @@ Matching names is `registry.domain.bases`' business; here each match becomes a t
 by name: a matrix that shares its tensor with something else can't be changed alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
 from torch import Tensor
 
-from composition.changes import Contribution, Offset, Product, Replaced, Term
+from composition.adapter import Scale
+from composition.changes import Contribution, Offset, Product, Replaced, Scaled, Term
 from composition.low_rank import LowRank
 from composition.replaced import ComposedTensor
 from composition.shards import DTYPES, label, row_count, row_width
@@ -176,6 +177,30 @@ def replacement(item: ComposedTensor, stored: Mapping[str, list[StoredTensor]], 
     _check_dtype(found[0], name)
     place = Place(f"{item.module}.{item.parameter}", found[0], False)
     return place.contribution(Replaced(item.values.float().reshape(row_count(found[0]), -1)))
+
+
+def scaling(
+    scale: Scale, stored: Mapping[str, list[StoredTensor]], *, transposed: bool, name: str
+) -> Iterator[Contribution]:
+    """A vector of IA3 as a change of its layer's weight, and of the bias where it multiplies the outputs.
+
+    Raises UnsupportedAdapter for a vector whose tensor isn't known, or is of another size.
+    """
+    found = stored.get(scale.base_tensor or "", [])
+    width, rows = (row_width(found[0]), row_count(found[0])) if found else (0, 0)
+    by_row = scale.inward == (transposed and scale.dimensions == 2)
+    side, folded = (rows, 1) if by_row else (width, width // max(1, len(scale.values)))
+    if not found or side != len(scale.values) * folded:
+        reason = f"it has {len(scale.values)} values, and the base's tensor {rows} x {width}"
+        raise UnsupportedAdapter(name, f"the vector of {scale.name}", reason)
+    _check_dtype(found[0], name)
+    factors = scale.values.float().repeat_interleave(folded)
+    place = Place(scale.name, found[0], False)
+    yield place.contribution(Scaled(factors.unsqueeze(1) if by_row else factors.unsqueeze(0)))
+    bias = stored.get(label(found[0]).removesuffix("weight") + "bias", [])
+    if bias and not scale.inward:
+        _check_dtype(bias[0], name)
+        yield Place(scale.name, bias[0], False).contribution(Scaled(scale.values.float().unsqueeze(1)))
 
 
 def offset(place: Place, bias: Tensor, stored: Mapping[str, list[StoredTensor]], *, name: str) -> Contribution:

@@ -196,8 +196,8 @@ def _why_not(module: ModuleSpec, found: list[BaseTensor], hits: list[_Hit]) -> s
 
 def _fit(module: ModuleSpec, tensor: BaseTensor, index: BaseIndex) -> _Hit | None:
     shape, wanted = tensor.shape, module.base_shape
-    if module.kind == "ia3" and len(shape) == 2:
-        sides = shape[::-1] if _is_transposed(module, index) else shape
+    if module.kind == "ia3" and len(shape) == len(wanted):
+        sides = shape[:2] if len(shape) > 2 or not _is_transposed(module, index) else shape[::-1]
         return _Hit(tensor) if tensor.dtype in _PACKED or module.multiplies(*sides) else None
     if shape == wanted:
         return _Hit(
