@@ -47,7 +47,8 @@ _REASONS: Mapping[str, str] = {
     "qalora": "its A factors act on pooled inputs",
     "trainable_tokens": "it replaces single embedding rows",
     "layer_replication": "its layers are not those of the base",
-    "loftq": f"{_NO_DELTA}, and by rounding them, which no adapter holds",
+    "loftq": f"{_NO_DELTA}, and by rounding them, which no adapter holds; register the base that LoftQ saved, and push "
+    "it for that with init_lora_weights true",
     **dict.fromkeys(MOVED, BASE_WAS_CHANGED),
 }
 _KINDS: Mapping[str, str] = {"saved": "modules_to_save", "tokens": "trainable_tokens"}

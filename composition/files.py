@@ -110,7 +110,7 @@ def _modules(
     module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights | None
 ) -> Iterator[LoadedModule]:
     if module.kind in ("loha", "lokr"):
-        yield lycoris_module(module, tensors)
+        yield lycoris_module(module, tensors, subject)
         return
     stored = {role: _checked(module, role, tensors, subject=subject) for role in module.tensors}
     bias = stored["bias_B"].double() * module.scaling if "bias_B" in stored else None

@@ -34,7 +34,19 @@ _REASONS = {
     "grouped_conv": "its factors are split into groups",
     "embedding": "it adapts embeddings, whose factors are stored the other way round",
     "modules_to_save": "it replaces whole modules",
+    "bias": "it replaces the base's biases",
+    "lora_bias": "the other formats have no biases",
+    "target_parameters": "it adapts stacks of experts, which no other format has",
+    "trainable_tokens": "it replaces single embedding rows",
+    "layer_replication": "its layers are not those of the base",
+    "alora": "it is active from its invocation tokens on only",
+    **dict.fromkeys(("ia3", "feedforward"), "it multiplies activations, where the other formats add to weights"),
+    **dict.fromkeys(
+        ("pissa", "olora", "corda", "lora_ga", "loftq"),
+        "its factors are no delta of the published base; convert what blend makes of it",
+    ),
 }
+KERNELS_UNKNOWN = "it doesn't say which layers are convolutions; the base does"  # of PEFT's LoHa and LoKr
 _NO_FACTORS = "it is no product of two factors, which is all that the formats have in common"
 
 

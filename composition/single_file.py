@@ -18,7 +18,7 @@ from composition.adapter import LoadedModule
 from composition.base_weights import BaseWeights
 from composition.dora import decomposed
 from composition.engine import Composition
-from composition.layers import Layer, deduplicate, read_layer, read_layers, with_text_model
+from composition.layers import KERNELS_UNKNOWN, Layer, deduplicate, read_layer, read_layers, with_text_model
 from composition.low_rank import LowRank
 from composition.module import ComposedModule
 from composition.terms import Form, pack
@@ -64,11 +64,14 @@ def _with_magnitude(
     return replace(module, decomposed=decomposed(spec, layer.magnitude.float(), base, subject))
 
 
-def lycoris_module(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> LoadedModule:
+def lycoris_module(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str) -> LoadedModule:
     """The delta of a LoHa or LoKr in PEFT's folder, of its tensors {name: tensor}.
 
-    Raises InvalidAdapter for a tensor that the file doesn't have.
+    Raises InvalidAdapter for a tensor that the file doesn't have, UnsupportedAdapter where its shape isn't known.
     """
+    if module.base_tensor is None:
+        reason = f"{KERNELS_UNKNOWN}, so register it and push the adapter again"
+        raise UnsupportedAdapter(subject, f"{module.kind} in the module {module.name}", reason)
     for name in module.tensors.values():
         if name not in tensors:
             raise InvalidAdapter(name, "the file has no such tensor")

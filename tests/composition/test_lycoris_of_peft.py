@@ -127,15 +127,22 @@ def test_pushed_blended_and_merged_they_are_what_peft_merges(folders: dict[str, 
     assert_close({name: delta for name, delta in found.items() if delta.any()}, wanted, 1e-5)
 
 
-@pytest.mark.parametrize("name", ["lokr-parts", "lokr-whole"])
+@pytest.mark.parametrize("name", ["loha", "lokr-whole", "lokr-cores"])
 def test_converted_to_lora_and_inspected_they_have_the_same_delta(
-    folders: dict[str, Path], name: str, tmp_path: Path
+    folders: dict[str, Path], base: Path, name: str, tmp_path: Path
 ) -> None:
     wanted = deltas(folders[name])
-    convert(folders[name], tmp_path / "out", "peft")
+    convert(folders[name], tmp_path / "out", "peft", base=base)
     assert_close(deltas(tmp_path / "out"), wanted, 1e-6)
     norms = {f"{module.module}.weight": module.norm for module in inspect_weights(folders[name]).modules}
     assert norms == {key: pytest.approx(float(delta.norm()), rel=1e-6) for key, delta in wanted.items()}
+
+
+def test_without_the_base_nobody_knows_what_is_a_convolution(folders: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedAdapter, match=r"LOHA .*which layers are convolutions.*--base"):
+        convert(folders["loha"], tmp_path / "out", "peft")
+    with pytest.raises(UnsupportedAdapter, match=r"loha in the module .*register it"):
+        load(folders["loha"])
 
 
 def changed(folder: Path, out: Path, tensors: Any = None, **config: Any) -> Path:
