@@ -154,7 +154,7 @@ def _contributions(
             if module.decomposed is not None:
                 yield place.contribution(_rescaled(module, place, files, weight=weight))
             else:
-                yield product(place, module.delta.scaled(weight), module.form)
+                yield from product(place, module.delta.scaled(weight), module.form)
             if module.bias is not None:
                 yield offset(place, weight * module.bias.double(), stored, name=target.name)
 

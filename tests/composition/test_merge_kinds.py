@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from composition.engine import silent
 from composition.files import WEIGHTS_NAME
@@ -259,3 +259,36 @@ def test_a_head_that_the_base_lacks_is_refused_by_name(bench: Callable[..., Benc
 def test_without_a_choice_nothing_is_replaced(bench: Callable[..., Bench]) -> None:
     with pytest.raises(UnsupportedAdapter, match="--modules-to-save"):
         replacing(bench(), "saved").changed("t/saved")
+
+
+@pytest.mark.parametrize("parts", [("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2")])
+def test_experts_that_the_base_stores_one_by_one_get_their_own_rows(
+    bench: Callable[..., Bench], parts: tuple[str, str, str]
+) -> None:
+    """As checkpoints of Mixtral and Qwen have them, whose experts transformers stacks when it loads them."""
+    stacked = kind_of(bench(under="stacked"), "experts").changed("t/a - 0.5*t/b")
+    tensors = {name: tensor for name, tensor in state().items() if not name.startswith("experts.")}
+    gate, up, down = parts
+    for expert in range(3):
+        both, last = state()["experts.gate_up_proj"][expert], state()["experts.down_proj"][expert]
+        halves = both.chunk(2)
+        tensors |= {f"mlp.experts.{expert}.{part}.weight": half for part, half in zip((gate, up), halves, strict=True)}
+        tensors[f"mlp.experts.{expert}.{down}.weight"] = last
+    found = bench({name: tensor.contiguous() for name, tensor in tensors.items()}, under="single")
+    for name, seed in (("a", 1), ("b", 2)):
+        rank = {"a": {"r": 3, "lora_alpha": 4}, "b": {"r": 2, "lora_alpha": 1}}[name]
+        folder = save_trained(found.made.root / name, seed, **{**KINDS["experts"], **rank})
+        found.made.push(f"t/{name}", under_mlp(folder))
+    changes = found.changed("t/a - 0.5*t/b")
+    for expert in range(3):
+        own = [changes[f"mlp.experts.{expert}.{part}.weight"] for part in (gate, up)]
+        assert torch.allclose(torch.cat(own), stacked["experts.gate_up_proj"][expert], atol=1e-6)
+        last = changes[f"mlp.experts.{expert}.{down}.weight"]
+        assert torch.allclose(last, stacked["experts.down_proj"][expert], atol=1e-6)
+
+
+def under_mlp(folder: Path) -> Path:
+    """The same adapter of a model whose experts lie in a layer's `mlp`."""
+    tensors = {n.replace("model.experts", "model.mlp.experts"): t for n, t in load_file(folder / WEIGHTS_NAME).items()}
+    save_file(tensors, folder / WEIGHTS_NAME)
+    return folder
