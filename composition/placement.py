@@ -208,7 +208,8 @@ def replacement(item: ComposedTensor, stored: Mapping[str, list[StoredTensor]], 
     found = stored.get(item.base_tensor or "", [])
     if not found or found[0].shape != tuple(item.values.shape):
         has = f"one of shape {list(found[0].shape)}" if found else "none"
-        reason = f"a tensor of shape {list(item.values.shape)} must be there to be replaced, and the base has {has}"
+        reason = f"a tensor of shape {list(item.values.shape)} must be there to be replaced, and the base has {has}; "
+        reason += "`adapters blend` keeps it beside the factors"
         raise UnsupportedAdapter(name, f"{KEY} ({item.module}.{item.parameter})", reason)
     _check_dtype(found[0], name)
     place = Place(f"{item.module}.{item.parameter}", found[0], False)
