@@ -7,6 +7,7 @@ missing, or more. Source: Musco and Musco 2015, algorithm 2; Halko, Martinsson a
 This room knows no deltas; callers see to it that it runs in one thread (`threads`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,9 +45,8 @@ class Ritz:
     @classmethod
     def of(cls, basis: Tensor, image: Tensor, most: int) -> "Ritz":
         """Of an orthonormal basis and its image, at most so many values, and none that is rounding."""
-        squares, vectors = _eigen(image)
-        kept = min(most, int((squares > _NOISE**2 * squares[0]).sum()))
-        return cls(squares[:kept], basis @ vectors[:, :kept], image @ vectors[:, :kept])
+        squares, vectors = _largest(image.T @ image, most)
+        return cls(squares, basis @ vectors, image @ vectors)
 
 
 class Krylov:
@@ -57,6 +57,7 @@ class Krylov:
         self._basis = [_orthonormal(start)]
         self._image: list[Tensor] = []
         self._back: list[Tensor] = []
+        self._gram = self._basis[0].new_zeros(0, 0)
         self._add()
 
     @property
@@ -78,30 +79,46 @@ class Krylov:
         return True
 
     def _add(self) -> None:
+        """Take the newest block through the matrix, and its image's inner products with all images."""
         image, back = self._matrix.power(self._basis[-1].float())
         self._image.append(image)
         self._back.append(back)
+        beside = torch.cat([each.T @ image for each in self._image])  # (size, width)
+        above = torch.cat((self._gram, beside[: len(self._gram)].T))
+        self._gram = torch.cat((above, beside), dim=1)
 
     def ritz(self, most: int) -> Ritz:
-        return Ritz.of(torch.cat(self._basis, dim=1), torch.cat(self._image, dim=1), most)
+        """At most so many values, and none that is rounding."""
+        squares, vectors = _largest(self._gram, most)
+        return Ritz(squares, _times(self._basis, vectors), _times(self._image, vectors))
+
+    def squares(self) -> Tensor:
+        """All squares of singular values of which the space knows, largest first."""
+        return _largest(self._gram, self.size)[0]
 
     def is_enough(self, rank: int) -> bool:
         """Whether the best approximation of a rank within the space is the best of all, nearly."""
-        squares, vectors = _eigen(torch.cat(self._image, dim=1))
-        squares, vectors = squares[:rank], vectors[:, :rank]
-        live = squares > _NOISE**2 * squares[0]
-        squares, vectors = squares[live], vectors[:, live]
-        sides = (torch.cat(side, dim=1) @ vectors for side in (self._back, self._basis))
-        back, right = sides
-        gain = float(((back - right * squares).square().sum(0) / squares).sum())
+        squares, vectors = _largest(self._gram, rank)
+        residual = _times(self._back, vectors) - _times(self._basis, vectors) * squares
+        gain = float((residual.square().sum(0) / squares).sum())
         left = self._matrix.square - float(squares.sum())
         return gain <= max(CONVERGED * left, _ROUNDING * self._matrix.square)
 
 
-def _eigen(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of the image's Gram matrix from the largest on, none below 0, and the vectors."""
-    squares, vectors = torch.linalg.eigh(image.T @ image)
-    return squares.flip(0).clamp(min=0), vectors.flip(1)
+def _largest(gram: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues of a Gram matrix, descending, and their vectors; those only that aren't rounding."""
+    squares, vectors = torch.linalg.eigh(gram)
+    kept = min(most, int((squares > _NOISE**2 * squares[-1]).sum()))
+    return squares.flip(0)[:kept], vectors.flip(1)[:, :kept]
+
+
+def _times(blocks: Sequence[Tensor], vectors: Tensor) -> Tensor:
+    """The columns of all blocks, times vectors."""
+    parts = zip(blocks, torch.split(vectors, [block.shape[1] for block in blocks]), strict=True)
+    total = torch.zeros(len(blocks[0]), vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
+    for block, part in parts:
+        total.addmm_(block, part)
+    return total
 
 
 def _orthonormal(columns: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ _TABLE = (
     ),
     Method(
         name="truncate",
-        revision=1,
+        revision=2,  # of a delta of full rank: no more values than the rule needs
         arity=(1, 1),
         parameters=(
             _rank("the largest rank that a module keeps"),

@@ -192,7 +192,7 @@ def test_a_document_shows_defaults_revisions_and_dtype() -> None:
     assert document == {
         "schema": 1,
         "dtype": "float32",
-        "root": {"method": "truncate", "revision": 1, "params": {"rank": 4}, "inputs": [{"digest": content("a")}]},
+        "root": {"method": "truncate", "revision": 2, "params": {"rank": 4}, "inputs": [{"digest": content("a")}]},
         "inputs": [{"adapter": "team/a", "version": 3, "digest": content("a")}],
     }
 
