@@ -52,7 +52,7 @@ def run_merge(folder: Path) -> None:
     stored, weights = read_base(folder / "base"), open_weights(folder / "adapter")
     places = place_modules(weights.spec.modules, stored, headers_index(stored), name="base")
     contributions = []
-    with OpenFiles.of([weights.file]) as files:
+    with OpenFiles.of(weights.files) as files:
         for module in weights.spec.modules:
             factors = read_factors(files, weights, module)
             delta = LowRank(factors.right, factors.left, factors.scaling)

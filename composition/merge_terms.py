@@ -1,7 +1,8 @@
 """What a recipe adds to the tensors of a base: the engine's composition, and DoRA, which the base's rows decide.
 
-Everything but DoRA is composed first and is a product of two factors, or a bias. An adapter with DoRA that is a term
-of the recipe's sum is merged exactly instead, row by row: its delta has full rank, and here it need not be stored.
+A recipe is composed first, to products of two factors and to biases. An adapter with DoRA that is a term of its sum
+is merged exactly instead, row by row: its delta has full rank, and here it need not be stored. An adapter that is all
+of a recipe is merged as it is: nothing has to be composed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from composition.adapter import LoadedAdapter, LoadedModule
+from composition.beginnings import check_beginnings
 from composition.changes import Change, Contribution, Product, Rescaled, changes_of
 from composition.engine import Progress, compose
 from composition.low_rank import is_finite
@@ -60,7 +62,9 @@ def merge_terms(
     embeddings that are its head too.
     """
     _refuse_replacing(recipe, inputs)
-    whole, rest = _divided(canonical(recipe.root), inputs)
+    root = canonical(recipe.root)
+    check_beginnings(root, inputs)
+    whole, rest = _divided(root, inputs)
     contributions: list[Contribution] = []
     names = {adapter.summary.base_name for _, adapter in whole}
     if rest is not None:
@@ -90,12 +94,13 @@ def _refuse_replacing(recipe: Recipe, adapters: Mapping[str, LoadedAdapter]) -> 
 
 
 def _divided(root: Node, inputs: Mapping[str, LoadedAdapter]) -> tuple[list[tuple[float, LoadedAdapter]], Node | None]:
-    """The terms of a sum that are adapters with DoRA, and the rest of the sum."""
+    """The terms of a sum that are adapters with DoRA, or the only term if it is an adapter, and the rest of the sum."""
     exact: list[tuple[float, LoadedAdapter]] = []
     rest: list[tuple[float, Node]] = []
-    for weight, child in _summands(root):
+    summands = list(_summands(root))
+    for weight, child in summands:
         adapter = inputs[child.digest or ""] if isinstance(child, Leaf) else None
-        if adapter and any(module.decomposed for module in adapter.modules):
+        if adapter and (len(summands) == 1 or any(module.decomposed for module in adapter.modules)):
             exact.append((weight, adapter))
         else:
             rest.append((weight, child))
