@@ -1,7 +1,8 @@
 """What a recipe adds to the tensors of a base: the engine's composition, and DoRA, which the base's rows decide.
 
-Everything but DoRA is composed first and is a product of two factors, or a bias. An adapter with DoRA that is a term
-of the recipe's sum is merged exactly instead, row by row: its delta has full rank, and here it need not be stored.
+A recipe is composed first, to products of two factors and to biases. An adapter with DoRA that is a term of its sum
+is merged exactly instead, row by row: its delta has full rank, and here it need not be stored. An adapter that is all
+of a recipe is merged as it is: nothing has to be composed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from composition.adapter import LoadedAdapter, LoadedModule, Scale
 from composition.agreement import agreed_forms
+from composition.beginnings import check_beginnings
 from composition.changes import Change, Contribution, Product, Rescaled, changes_of
 from composition.engine import Progress, compose
 from composition.low_rank import is_finite
@@ -75,6 +77,7 @@ def merge_terms(
     embeddings that are its head too.
     """
     root = canonical(recipe.root)
+    check_beginnings(root, inputs)
     used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
     whole, rest = _divided(root, inputs)
     contributions = list(_replacements(root, recipe.replacements, used, target))
@@ -116,12 +119,13 @@ def _replacements(
 
 
 def _divided(root: Node, inputs: Mapping[str, LoadedAdapter]) -> tuple[list[tuple[float, LoadedAdapter]], Node | None]:
-    """The terms of a sum that are adapters with DoRA, and the rest of the sum."""
+    """The terms of a sum that are adapters with DoRA, or the only term if it is an adapter, and the rest of the sum."""
     exact: list[tuple[float, LoadedAdapter]] = []
     rest: list[tuple[float, Node]] = []
-    for weight, child in _summands(root):
+    summands = list(_summands(root))
+    for weight, child in summands:
         adapter = inputs[child.digest or ""] if isinstance(child, Leaf) else None
-        if adapter and any(module.decomposed for module in adapter.modules):
+        if adapter and (len(summands) == 1 or any(module.decomposed for module in adapter.modules)):
             exact.append((weight, adapter))
         else:
             rest.append((weight, child))
