@@ -7,16 +7,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 from cli.remote.changes import Changes
-from cli.remote.rooms import adapter_path, version_path
+from cli.remote.rooms import adapter_path
 from registry.domain import from_documents as records
 from registry.domain.digest import sha256_stream
-from registry.domain.errors import BaseNotFound, FileNotInVersion, NotOnServer
+from registry.domain.errors import BaseNotFound, FileNotInVersion
 from registry.domain.records import BaseModel, FileEntry, Version
-from registry.domain.reference import AdapterName
 
 if TYPE_CHECKING:
     from cli.remote.connection import Answer
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
     from registry.service.core import Progress
     from registry.service.publishing import Publication, Submission
     from registry.service.workfolder import Pull
-
-_BLEND = (
-    "what a version was made of is for the server to say, and this one composes nothing yet",
-    "blend in an embedded registry (unset ADAPTERS_REGISTRY), then push the result",
-)
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
@@ -48,8 +42,7 @@ class Transfers(Changes):
         from registry.service.inspection import inspect_folder  # lazy: start-up time
         from registry.service.workfolder import select_files  # lazy: start-up time
 
-        if submission.origin is not None:
-            raise NotOnServer("blend", *_BLEND)
+        assert submission.origin is None, "what a version was made of is for the server to say"
         selection = select_files(folder)
         if spec := inspect_folder(selection.folder, selection.kept):
             settle_base(_ServersBases(self), spec, submission.base)
@@ -141,10 +134,6 @@ class Transfers(Changes):
             with fetched.open("rb") as stream:
                 yield stream
 
-    def version_of_recipe(self, name: AdapterName, recipe_digest: str) -> NoReturn:
-        """Refused: a server composes nothing yet. Raises NotOnServer."""
-        raise NotOnServer("blend", *_BLEND)
-
 
 class _ServersBases:
     """The bases of a server, for checking an adapter against them here."""
@@ -177,4 +166,5 @@ def _hashed(folder: Path, paths: Sequence[str], progress: "Progress") -> list[Fi
 
 
 def _file_path(version: Version, path: str) -> str:
-    return f"{version_path(version)}/files/{quote(path)}"
+    # By its commit: a newer one may have another README beside the same weights.
+    return f"{adapter_path(version.adapter)}/versions/{version.commit}/files/{quote(path)}"

@@ -28,6 +28,7 @@ from registry.domain.errors import (
     StaleCommit,
     StaleSequence,
     StorageFailure,
+    TooManyJobs,
     WrongUsage,
 )
 
@@ -43,6 +44,7 @@ STATUS: Mapping[type[AdaptersError], int] = {
     BaseConflict: 409,
     RankTooHigh: 409,
     NotActive: 409,
+    TooManyJobs: 429,
     DigestMismatch: 422,
     Refused: 422,
     DatabaseFailure: 503,

@@ -103,7 +103,7 @@ def abandon(registry: Asked, upload_id: Text) -> None:
     "/{upload_id}/complete",
     operation_id="uploads_complete",
     summary="Verify what came, and let the team have it",
-    responses=documented(UploadDocument, 404, 409)
+    responses=documented(UploadDocument, 404, 409, 507)
     | {202: {"model": UploadDocument, "description": "it takes a while: ask for the upload until it is done"}},
 )
 async def complete(request: Request, response: Response, registry: Asked, upload_id: Text) -> UploadDocument:
@@ -120,7 +120,7 @@ async def complete(request: Request, response: Response, registry: Asked, upload
     operation_id="uploads_put_part",
     status_code=204,
     summary="Send a part",
-    responses=documented(None, 400, 404, 408, 409, status=204),
+    responses=documented(None, 400, 404, 408, 409, 507, status=204),
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -8,14 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import TypeGuard
 
 from registry.domain.error_documents import error_document
 from registry.domain.errors import (
+    Absent,
+    AdaptersError,
     BlobNotFound,
+    Conflict,
     DatabaseFailure,
     DigestMismatch,
-    Failure,
-    Refused,
     UploadBusy,
     UploadNotFound,
 )
@@ -32,6 +34,11 @@ class Stopped(Exception):
 
 def _never() -> bool:
     return False
+
+
+def _is_lasting(error: BaseException | None) -> TypeGuard[AdaptersError]:
+    """Whether whoever asks later must hear of it: it isn't about others being at it too."""
+    return isinstance(error, AdaptersError) and not isinstance(error, Conflict | Absent)
 
 
 class Completion(Arrivals):
@@ -115,7 +122,7 @@ class Completion(Arrivals):
 
     def _release(self, upload: Upload, error: BaseException | None) -> None:
         """Let go, and remember what was wrong: nobody may be waiting for the answer any more."""
-        failure = error_document(error) if isinstance(error, Refused | Failure) else None
+        failure = error_document(error) if _is_lasting(error) else None
         with suppress(DatabaseFailure), self.database.writing() as catalog:
             catalog.uploads.release(upload.id, failure=failure)
         if isinstance(error, DigestMismatch):

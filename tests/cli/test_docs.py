@@ -23,6 +23,7 @@ VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d"), "<time>"),
     (re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+\+00:00"), "<time>"),
     (re.compile(r"\b\d{4}_\d\d_\d\d_\w+"), "<revision>"),
+    (re.compile(r"\b[0-9a-f]{28}\b"), "<job>"),
     (re.compile(r"\b[0-9a-f]{40}\b"), "<commit>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
     (re.compile(r"(sha256[:-])[0-9a-f]{12}\b"), r"\1<digest>"),
