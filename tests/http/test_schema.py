@@ -36,7 +36,7 @@ from tests.http.conftest import Server, running
 
 EXAMPLES = int(os.environ.get("ADAPTERS_TEST_EXAMPLES", "6"))  # of each operation
 SECONDS = 10.0  # of one request,
-OF_A_STREAM = 0.5  # and after which a stream of events has shown what it is
+OF_A_STREAM = 4.0  # and after which a stream of events has shown what it is
 WATCH = "/v1/watch"
 CHECKS = [
     not_a_server_error,
