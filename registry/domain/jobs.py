@@ -19,6 +19,8 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
+    """Where a job stands; the last three are for good."""
+
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
