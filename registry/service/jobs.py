@@ -26,7 +26,6 @@ from registry.domain.records import Page, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector, check_alias
 from registry.domain.rights import Scope
 from registry.domain.texts import check_metadata, check_text
-from registry.formats.json_document import JsonLimits, parse_object
 from registry.service.aliases import Aliases
 from registry.service.lookup import Lookup, look
 from registry.service.transfers import Transfers
@@ -196,6 +195,8 @@ class Jobs(Transfers, Lookup, Aliases):
 
     def _published_report(self, name: AdapterName, commit: str) -> dict[str, Any] | None:
         """The report in the description that a composition was published with; None where the bytes are gone."""
+        from registry.formats.json_document import JsonLimits, parse_object  # lazy: start-up time
+
         with self.database.reading() as catalog:
             version = look(catalog, Reference(name, Selector.COMMIT, commit)).version
         try:
