@@ -120,7 +120,10 @@ def _measure(out: Output, subject: str) -> "AdapterStatistics":
 
 
 def _statistics(measured: "AdapterStatistics") -> None:
-    heading(f"{count(len(measured.modules), 'delta')}, norm {number(measured.norm)} in all")
+    unknown = sum(module.norm is None for module in measured.modules)
+    known = f"norm {number(measured.norm)} in all" if unknown < len(measured.modules) else "no norm known"
+    besides = f", without {unknown} of unknown norm" if 0 < unknown < len(measured.modules) else ""
+    heading(f"{count(len(measured.modules), 'delta')}, {known}{besides}")
     columns = ["module", "rank", "norm", "largest", "stable", "effective"]
     table(columns, [_figures(module) for module in measured.modules], numbers=columns[1:])
 

@@ -26,9 +26,9 @@ from registry.http.compositions import RecipeBody, Seconds
 from registry.http.errors import status_of
 from registry.http.job_schemas import Accepted
 from registry.http.jobs import accepted, until_ended
+from registry.http.look_up_schemas import Resolution, Resolutions
 from registry.http.paths import MaxRank, Text, reference_of
 from registry.http.schemas import documented
-from registry.http.version_schemas import Resolution, Resolutions
 from registry.service import Registry
 
 routes = APIRouter(prefix="/v1", tags=["resolve"])
