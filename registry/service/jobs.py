@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from registry.domain.common_base import check_same_base, with_base
 from registry.domain.digest import json_digest
 from registry.domain.errors import (
     AdaptersError,
@@ -19,7 +18,6 @@ from registry.domain.errors import (
     NotAllowed,
     TooManyJobs,
 )
-from registry.domain.expression import format
 from registry.domain.job_documents import composition_document
 from registry.domain.jobs import CompositionOrder, Job, JobKind, JobState, Submitted, VerificationOrder
 from registry.domain.records import Page, Parent, Version
@@ -49,6 +47,9 @@ class Jobs(Transfers, Lookup, Aliases):
         caller while it waits or runs is the same job. Raises what `blend` raises before it reads an input, and
         TooManyJobs.
         """
+        from registry.domain.common_base import check_same_base, with_base  # lazy: start-up time
+        from registry.domain.expression import format  # lazy: start-up time
+
         self._check_order(order)
         versions: dict[Parent, Version] = {}
 
