@@ -24,8 +24,7 @@ from registry.http import (
     versions,
     watch,
 )
-from registry.http.access import Doorkeeper
-from registry.http.answers import Answers
+from registry.http.answers import Answers, Desk
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed
@@ -57,20 +56,22 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.registry = open_registry()
+        app.state.desk = Desk(app.state.registry)
+        app.state.doorkeeper = app.state.desk.doorkeeper
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
         try:
             yield
         finally:
             await app.state.tail.close()
+            await app.state.desk.freshness.close()
             app.state.registry.close()
 
     app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan)
     app.state.settings = settings
-    app.state.doorkeeper = Doorkeeper()
     app.state.metrics = Metrics(settings.metrics_folder)
     errors.install(app)
-    app.add_middleware(Answers, doorkeeper=app.state.doorkeeper)
+    app.add_middleware(Answers)
     app.add_middleware(BodyLimit)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)

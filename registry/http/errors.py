@@ -73,8 +73,12 @@ def document_of(error: AdaptersError) -> dict[str, Any]:
     return {"error": error.code, "message": error.message, "hint": error.hint, "detail": error.detail}
 
 
-def answer_of(error: AdaptersError) -> JSONResponse:
+def answer_of(error: AdaptersError | HTTPException) -> JSONResponse:
     """An error as an answer."""
+    if isinstance(error, HTTPException):
+        answer = _plain(error.status_code, _PHRASES.get(error.status_code, "http_error"), str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return JSONResponse(document_of(error), status, headers=headers)
@@ -102,9 +106,7 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
 
 async def _of_routing(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    answer = _plain(error.status_code, _PHRASES.get(error.status_code, "http_error"), str(error.detail))
-    answer.headers.update(error.headers or {})
-    return answer
+    return answer_of(error)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -14,7 +14,7 @@ from registry.blobs.filesystem import FolderStore
 from registry.domain.records import Status
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
-from registry.http.answers import MOST, Answer, Shelf
+from registry.http.shelf import LARGEST, MOST, Answer, Shelf
 from registry.service import Registry
 from registry.service.publishing import Submission
 from registry.sql.engine import Database
@@ -73,16 +73,25 @@ def test_an_answer_is_kept_for_those_with_the_same_rights_only(filled: Server) -
     assert [client.get(PRODUCTION).status for client in (reader, reader, other, filled.nobody)] == [200, 200, 404, 401]
 
 
-def test_a_shelf_is_bounded_and_forgets_when_the_mark_moves() -> None:
-    shelf, answer = Shelf(), Answer([], b"x", b'"t"', time.monotonic() + 60)
+def test_a_shelf_is_bounded_and_forgets_adapter_by_adapter() -> None:
+    shelf = Shelf()
     for number in range(MOST + 5):
-        shelf.put((None, b"/", b"%d" % number), answer, 1)
-    assert shelf.get((None, b"/", b"0"), 1) is None
-    assert shelf.get((None, b"/", b"%d" % MOST), 1) is answer
-    assert shelf.get((None, b"/", b"%d" % MOST), 2) is None
-    old = Answer([], b"x", b'"t"', time.monotonic() - 1)
-    shelf.put((None, b"/", b""), old, 2)
-    assert shelf.get((None, b"/", b""), 2) is None
+        shelf.put((None, b"/", b"%d" % number), Answer(f"ours/{number % 2}", 200, [], b"x"))
+    assert len(shelf) == MOST
+    even, odd = ((None, b"/", b"%d" % number) for number in (MOST, MOST + 1))
+    shelf.forget(["ours/0"])
+    assert (shelf.get(even), len(shelf)) == (None, MOST // 2)
+    assert shelf.get(odd)
+    shelf.forget(None)
+    assert (shelf.get(odd), len(shelf)) == (None, 0)
+
+
+def test_what_is_old_or_large_is_not_kept() -> None:
+    shelf, key = Shelf(), (None, b"/", b"")
+    shelf.put(key, Answer("ours/a", 200, [], b"x", until=time.monotonic() - 1))
+    assert (shelf.get(key), len(shelf)) == (None, 0)
+    shelf.put(key, Answer("ours/a", 200, [], bytes(LARGEST + 1)))
+    assert len(shelf) == 0
 
 
 # -- several workers --------------------------------------------------------------------------------------------------
