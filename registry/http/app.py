@@ -27,7 +27,7 @@ from registry.http import (
 from registry.http.answers import Answers, Desk
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
-from registry.http.observing import Observed
+from registry.http.observing import Observed, Record
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 
@@ -65,17 +65,19 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         finally:
             await app.state.tail.close()
             await app.state.desk.freshness.close()
+            record.write()
             app.state.registry.close()
 
     app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan)
     app.state.settings = settings
     app.state.metrics = Metrics(settings.metrics_folder)
+    record = Record(app.state.metrics)
     errors.install(app)
     app.add_middleware(Answers)
     app.add_middleware(BodyLimit)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
-    app.add_middleware(Observed, metrics=app.state.metrics)
+    app.add_middleware(Observed, record=record)
     for room in ROOMS:
         app.include_router(room.routes)
     return app

@@ -1,8 +1,10 @@
 """What is seen of every request: its id, its figures, and one line of log, as JSON.
 
-A line has no query, no header and no body: tokens and addresses that grant access may be in them.
+A line has no query, no header and no body: tokens and addresses that grant access may be in them. Lines and figures
+are written several times a second, those of many requests together: alone, each would cost more than a kept answer.
 """
 
+import asyncio
 import json
 import logging
 import os
@@ -20,14 +22,46 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _HEADER = b"x-request-id"
 _LOOK_UP = "/v1/adapters/{team}/{name}/resolve"
 _UNMATCHED = "unmatched"
+_WRITE_EVERY = 0.1  # seconds
+
+
+class Record:
+    """Figures and lines of one worker, on its event loop."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._lines: list[str] = []
+        self._due: asyncio.TimerHandle | None = None
+
+    def began(self) -> None:
+        """A request came."""
+        self._metrics.in_flight += 1
+
+    def ended(self, scope: Scope, status: int, *, seconds: float) -> None:
+        """A request was answered."""
+        self._metrics.in_flight -= 1
+        route = _template(scope)
+        self._metrics.count(scope["method"], route, status, seconds=seconds)
+        if _log.isEnabledFor(logging.INFO):
+            self._lines.append(_line(scope, route, status, seconds=seconds))
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(_WRITE_EVERY, self.write)
+
+    def write(self) -> None:
+        """Write what is there, a line each."""
+        self._due = None
+        self._metrics.flush()
+        if self._lines:
+            lines, self._lines = self._lines, []
+            _log.info("\n".join(lines))
 
 
 class Observed:
     """Middleware around everything else."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, record: Record) -> None:
         self._app = app
-        self._metrics = metrics
+        self._record = record
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,16 +79,11 @@ class Observed:
                 message["headers"] = [*message.get("headers", ()), (_HEADER, request_id)]
             await send(message)
 
-        self._metrics.in_flight.inc()
+        self._record.began()
         try:
             await self._app(scope, receive, noted)
         finally:
-            self._metrics.in_flight.dec()
-            seconds = time.perf_counter() - started
-            route = _template(scope)
-            self._metrics.count(scope["method"], route, status, seconds=seconds)
-            if _log.isEnabledFor(logging.INFO):
-                _log.info(_line(scope, route, status, seconds=seconds))
+            self._record.ended(scope, status, seconds=time.perf_counter() - started)
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -1,10 +1,8 @@
-"""Kept answers: never older than the registry on one machine, at most a second across machines, nobody else's."""
+"""Kept answers: never older than the registry on one machine (for others: test_two_machines.py), nobody else's."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,10 +18,10 @@ from registry.service.publishing import Submission
 from registry.sql.engine import Database
 from tests.factories import TOY, toy_base, write_adapter
 from tests.http.conftest import Client, Server
+from tests.http.processes import wait_until_up, worker_process
 
 NAME = AdapterName("ours", "a")
 PRODUCTION = "/v1/adapters/ours/a/resolve?ref=production"
-BOUND = 1.0  # seconds across machines
 
 
 def versions(registry: Registry, folder: Path, count: int = 2) -> None:
@@ -96,31 +94,14 @@ def test_what_is_old_or_large_is_not_kept() -> None:
 
 # -- several workers --------------------------------------------------------------------------------------------------
 
-Start = Callable[..., str]
+Start = Callable[[], str]
 
 
 @pytest.fixture
 def worker(tmp_path: Path, database_url: str) -> Iterator[Start]:
-    """Start worker processes on one database; `machine` gives one temporary files of its own."""
-    started = []
-
-    def start(machine: Path | None = None) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-        if machine:
-            machine.mkdir()
-            environment["TMPDIR"] = str(machine)
-        command = [sys.executable, "-m", "tests.http.worker", database_url, str(tmp_path / "blobs")]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-        started.append(process)
-        assert process.stdout is not None
-        return process.stdout.readline().strip()
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(10)
-        assert process.stdout is not None
-        process.stdout.close()
+    """Start worker processes on one database."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(worker_process(database_url, tmp_path / "blobs"))
 
 
 def _answers(client: Client) -> int:
@@ -135,7 +116,7 @@ def test_every_worker_of_a_machine_answers_with_what_was_acknowledged(
     secret = registry.create_token("test", principal="root", operator=True).secret
     with urllib3.PoolManager() as pool:
         first, second = (Client(worker(), secret, pool) for _ in range(2))
-        wait_until_up(first, second)
+        wait_until_up(first.url, second.url)
         target, seq = 1, 1
         for _ in range(25):
             assert {_answers(client) for client in (first, second, first, second)} == {target}
@@ -150,27 +131,3 @@ def test_every_worker_of_a_machine_answers_with_what_was_acknowledged(
             seq = move.json()["seq"]
         assert (_answers(second), _answers(first)) == (target, target)
     registry.close()
-
-
-@pytest.mark.parametrize("backend", ["postgresql"], scope="session", indirect=True)
-def test_a_worker_of_another_machine_is_at_most_a_second_behind(
-    worker: Start, database_url: str, tmp_path: Path
-) -> None:
-    registry = Registry(Database(database_url), FolderStore(tmp_path / "blobs"))
-    versions(registry, tmp_path)
-    secret = registry.create_token("test", principal="root", operator=True).secret
-    with urllib3.PoolManager() as pool:
-        far = Client(worker(tmp_path / "machine"), secret, pool)
-        wait_until_up(far)
-        for target in (2, 1, 2):
-            assert _answers(far) == 3 - target
-            registry.promote(Reference.parse(f"ours/a@v{target}"), "production")
-            moved = time.monotonic()
-            while _answers(far) != target:
-                assert time.monotonic() - moved < BOUND
-    registry.close()
-
-
-def wait_until_up(*clients: Client) -> None:
-    for client in clients:
-        client.pool.request("GET", f"{client.url}/healthz", retries=urllib3.Retry(20, backoff_factor=0.1))
