@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from cli.remote.connection import Connection
+from cli.remote.registry import RemoteRegistry
 from registry.domain.reference import AdapterName, Reference
 from registry.http.limits import MOST
 from registry.service.publishing import Submission
@@ -201,6 +203,17 @@ def test_a_line_of_log_says_who_asked_for_what_and_holds_no_secret(
         ("trace-7", "bob", 200, f"{A}/resolve")
     ] * 2
     assert client.token is not None and client.token not in caplog.text
+
+
+def test_a_page_of_a_remote_listing_is_one_request(filled: Server) -> None:
+    client = filled.client()
+    assert client.token is not None
+    remote = RemoteRegistry(Connection(filled.url, client.token))
+    assert remote.listing() == filled.registry.listing()
+    text = filled.nobody.get("/metrics").data.decode()
+    counts = [line for line in text.splitlines() if line.startswith("adapters_http_requests_total{")]
+    assert counts == ['adapters_http_requests_total{method="GET",route="/v1/adapters",status="200"} 1.0']
+    remote.close()
 
 
 def _access_log(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
