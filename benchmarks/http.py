@@ -5,7 +5,7 @@
 
 What is asked takes turns in every round, so that a slow moment of the machine hits all of it. `kept` are look-ups of
 100 aliases that were asked for before; `304` come from a client that has the answer; `computed` ask for something that
-nobody did, and are answered from the database; `empty` is /v1/ping, which takes a token too. MLflow is asked for 100
+nobody did, and are answered from the database; `empty` is /v1/ping, which takes a token too. MLflow is asked for 20
 aliases, without a token; it is installed into an environment of its own, gone afterwards, unless --mlflow names one.
 """
 

@@ -57,7 +57,9 @@ class Application:
 
         _end_with_parent()
         _log_to_stderr()
-        return create_app(lambda: open_registry(os.environ), self.settings)
+        app = create_app(lambda: open_registry(os.environ), self.settings)
+        gc.freeze()  # what stays as long as the process needs no looking through while requests wait
+        return app
 
 
 @command("serve", "adapters serve --port 8321")

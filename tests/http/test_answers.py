@@ -1,5 +1,6 @@
 """Kept answers: never older than the registry on one machine (for others: test_two_machines.py), nobody else's."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from registry.blobs.filesystem import FolderStore
 from registry.domain.records import Status
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
+from registry.http.answers import Desk
 from registry.http.shelf import LARGEST, MOST, Answer, Shelf
 from registry.service import Registry
 from registry.service.publishing import Submission
@@ -66,6 +68,22 @@ def test_a_version_that_is_revoked_is_gone_at_once(filled: Server) -> None:
     assert client.get(pinned).status == 410
 
 
+def test_a_tag_tells_of_the_status(filled: Server) -> None:
+    client, pinned = filled.client(), "/v1/adapters/ours/a/resolve?ref=v2"
+    before = client.get(pinned)
+    filled.registry.set_status(Reference.parse("ours/a@v2"), Status.YANKED, reason="repeats itself")
+    after = client.get(pinned, headers={"If-None-Match": before.headers["ETag"]})
+    assert (after.status, after.json() | {"status": "active"}) == (200, before.json())
+    assert (after.json()["status"], after.headers["ETag"] == before.headers["ETag"]) == ("yanked", False)
+
+
+def test_what_is_not_there_is_found_as_soon_as_it_is(filled: Server, tmp_path: Path) -> None:
+    client = filled.client()
+    assert [client.get("/v1/adapters/Ours/B/resolve").status for _ in range(3)] == [404] * 3
+    filled.registry.push_folder(write_adapter(tmp_path / "b"), Submission(name=AdapterName("ours", "b"), files=()))
+    assert [client.get("/v1/adapters/Ours/B/resolve").status for _ in range(3)] == [200] * 3
+
+
 def test_an_answer_is_kept_for_those_with_the_same_rights_only(filled: Server) -> None:
     reader, other = filled.client("bob", "ours", Role.READER), filled.client("eve")
     assert [client.get(PRODUCTION).status for client in (reader, reader, other, filled.nobody)] == [200, 200, 404, 401]
@@ -90,6 +108,50 @@ def test_what_is_old_or_large_is_not_kept() -> None:
     assert (shelf.get(key), len(shelf)) == (None, 0)
     shelf.put(key, Answer("ours/a", 200, [], bytes(LARGEST + 1)))
     assert len(shelf) == 0
+
+
+# -- one computation ---------------------------------------------------------------------------------------------------
+
+KEY = (None, b"/v1/adapters/ours/a/resolve", b"")
+
+
+def test_of_many_who_ask_at_once_one_computes_the_answer(filled: Server) -> None:
+    computed = []
+
+    async def compute() -> Answer:
+        computed.append(1)
+        await asyncio.sleep(0.02)
+        return Answer("ours/a", 200, [], b"x")
+
+    async def ask(desk: Desk) -> Answer | None:
+        return await desk.found(KEY) or await desk.computed(KEY, "ours/a", compute)
+
+    async def main() -> None:
+        desk = Desk(filled.registry)
+        await desk.freshness.ensure()
+        answers = await asyncio.gather(*(ask(desk) for _ in range(50)))
+        assert (len(computed), {id(answer) for answer in answers}) == (1, {id(answers[0])})
+        await desk.freshness.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("adapter", "kept"), [("ours/a", False), ("ours/other", True)])
+def test_what_changed_while_an_answer_was_computed_is_not_kept(filled: Server, adapter: str, kept: bool) -> None:
+    async def main() -> None:
+        desk = Desk(filled.registry)
+        await desk.freshness.ensure()
+
+        async def compute() -> Answer:
+            await asyncio.to_thread(filled.registry.promote, Reference.parse("ours/a@v2"), "production")
+            await desk.freshness.ensure()
+            return Answer(adapter, 200, [], b"x")
+
+        await desk.computed(KEY, adapter, compute)
+        assert (await desk.found(KEY) is not None) == kept
+        await desk.freshness.close()
+
+    asyncio.run(main())
 
 
 # -- several workers --------------------------------------------------------------------------------------------------
