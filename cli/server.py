@@ -203,11 +203,14 @@ def _describe(plan: Plan, kept: Path | None) -> None:
 def _run(plan: Plan, listening: socket.socket) -> None:
     import uvicorn  # lazy: start-up time
 
+    from registry.http.counter import Protocol  # lazy: start-up time
+
     gc.set_threshold(700, 10, 10)  # the program's own suits short runs
     cert, key = plan.tls or (None, None)
     config = uvicorn.Config(
         Application(plan.settings),
         factory=True,
+        http=Protocol,
         workers=plan.workers,
         ssl_certfile=cert,
         ssl_keyfile=key,

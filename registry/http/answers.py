@@ -46,6 +46,10 @@ class Desk:
         self._first: dict[Key, _Computation] = {}
         self._running: set[_Computation] = set()
 
+    def known(self, secret: str) -> Known | None:
+        """The caller of a token, if it is known and all that is kept is fresh."""
+        return self.doorkeeper.remembered(secret) if self.freshness.holds() else None
+
     async def found(self, key: Key) -> Answer | None:
         """What is kept; waits for whoever computes it already."""
         kept = self.shelf.get(key)
@@ -95,8 +99,7 @@ class Answers:
             return
         desk: Desk = scope["app"].state.desk
         try:
-            known = desk.freshness.holds() and desk.doorkeeper.remembered(secret)
-            known = known or await desk.doorkeeper.admit(secret, address_of(scope))
+            known = desk.known(secret) or await desk.doorkeeper.admit(secret, address_of(scope))
             answer = await self._answer(desk, known, scope, receive, send)
         except (AdaptersError, HTTPException) as error:
             await answer_of(error)(scope, receive, send)
@@ -134,11 +137,18 @@ def _adapter_of(path: str) -> str:
 def _credentials(headers: list[tuple[bytes, bytes]]) -> tuple[str | None, bytes | None]:
     secret = seen = None
     for name, value in headers:
-        if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
-            secret = value[len(_BEARER) :].strip().decode("latin-1")
+        if name == b"authorization":
+            secret = secret_of(value)
         elif name == b"if-none-match":
             seen = value
     return secret, seen
+
+
+def secret_of(authorization: bytes) -> str | None:
+    """The bearer token of a header's value."""
+    if authorization[: len(_BEARER)].lower() != _BEARER:
+        return None
+    return authorization[len(_BEARER) :].strip().decode("latin-1")
 
 
 class _Taken:

@@ -25,6 +25,7 @@ from registry.http import (
     watch,
 )
 from registry.http.answers import Answers, Desk
+from registry.http.counter import COUNTER, Counter
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
@@ -54,14 +55,12 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     """An application that opens its registry when its worker starts, and closes it when that ends."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.registry = open_registry()
-        app.state.desk = Desk(app.state.registry)
-        app.state.doorkeeper = app.state.desk.doorkeeper
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Counter]]:
+        furnish(app, open_registry())
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
         try:
-            yield
+            yield {COUNTER: Counter(app.state.desk, record, settings.hosts)}
         finally:
             await app.state.tail.close()
             await app.state.desk.freshness.close()
@@ -81,3 +80,10 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     for room in ROOMS:
         app.include_router(room.routes)
     return app
+
+
+def furnish(app: FastAPI, registry: Registry) -> None:
+    """Let an application answer from a registry."""
+    app.state.registry = registry
+    app.state.desk = Desk(registry)
+    app.state.doorkeeper = app.state.desk.doorkeeper

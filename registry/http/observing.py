@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,7 +20,7 @@ from registry.http.metrics import Metrics
 
 _log = logging.getLogger("adapters.access")
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_HEADER = b"x-request-id"
+HEADER = b"x-request-id"
 _LOOK_UP = "/v1/adapters/{team}/{name}/resolve"
 _UNMATCHED = "unmatched"
 _WRITE_EVERY = 0.1  # seconds
@@ -67,7 +68,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id.decode()
         started = time.perf_counter()
         status = 500  # what is answered to an error that nobody foresaw
@@ -76,7 +77,7 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (_HEADER, request_id)]
+                message["headers"] = [*message.get("headers", ()), (HEADER, request_id)]
             await send(message)
 
         self._record.began()
@@ -86,9 +87,10 @@ class Observed:
             self._record.ended(scope, status, seconds=time.perf_counter() - started)
 
 
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == _HEADER and _ID.fullmatch(value):
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The id that a request came with, or a new one."""
+    for name, value in headers:
+        if name == HEADER and _ID.fullmatch(value):
             return bytes(value)
     return os.urandom(8).hex().encode()
 

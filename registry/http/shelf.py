@@ -33,19 +33,21 @@ class Answer:
     body: bytes
     until: float = field(default_factory=lambda: time.monotonic() + LASTS)
 
+    def for_who_saw(self, seen: bytes | None) -> tuple[int, Headers, bytes]:
+        """Status, headers and body: 304 if its tag is among those that were seen."""
+        if seen is None or self.status != 200 or not _matches(self.tag, seen):
+            return self.status, self.headers, self.body
+        return 304, [(name, value) for name, value in self.headers if name in _STANDS_IN_304], b""
+
     @property
     def tag(self) -> bytes | None:
         return next((value for name, value in self.headers if name == b"etag"), None)
 
     async def send(self, send: Send, seen: bytes | None) -> None:
         """Send it, or 304 if its tag is among those that were seen."""
-        if seen is not None and self.status == 200 and _matches(self.tag, seen):
-            short = [(name, value) for name, value in self.headers if name in _STANDS_IN_304]
-            await send({"type": "http.response.start", "status": 304, "headers": short})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body})
+        status, headers, body = self.for_who_saw(seen)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def _matches(tag: bytes | None, seen: bytes) -> bool:
