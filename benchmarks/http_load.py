@@ -83,25 +83,57 @@ def processor_seconds(group: int) -> float:
 
 def _client(load: Load) -> tuple[list[float], float]:
     """Keep every connection busy for a while."""
-    connections = [socket.create_connection(("127.0.0.1", load.port)) for _ in range(CONNECTIONS)]
+    connections = [_Connection(load.port) for _ in range(CONNECTIONS)]
     times: list[float] = []
     expected = f"HTTP/1.1 {load.status}".encode()
     requests = _Requests(load.requests)
     started_at = time.perf_counter()
     while time.perf_counter() - started_at < load.seconds:
-        sent = []
         for connection in connections:
-            request = next(requests)
-            sent.append(time.perf_counter())
-            connection.sendall(request)
-        for connection, at in zip(connections, sent, strict=True):
-            answer = _answer(connection)
-            times.append(time.perf_counter() - at)
+            connection.send(next(requests))
+        for connection in connections:
+            answer = connection.answer()
+            times.append(time.perf_counter() - connection.sent_at)
             assert answer.startswith(expected), answer[:300]
     seconds = time.perf_counter() - started_at
     for connection in connections:
         connection.close()
     return times, seconds
+
+
+class _Connection:
+    """A connection that stays open; a server that closes it between two requests is connected to again."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._socket = self._open()
+        self._request = b""
+        self.sent_at = 0.0
+
+    def send(self, request: bytes) -> None:
+        self._request, self.sent_at = request, time.perf_counter()
+        try:
+            self._socket.sendall(request)
+        except ConnectionError:
+            self._again()
+
+    def answer(self) -> bytes:
+        try:
+            return _answer(self._socket)
+        except ConnectionError:
+            self._again()
+            return _answer(self._socket)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _again(self) -> None:
+        self._socket.close()
+        self._socket = self._open()
+        self._socket.sendall(self._request)
+
+    def _open(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._port))
 
 
 class _Requests:
@@ -119,7 +151,7 @@ class _Requests:
 
 
 def _answer(connection: socket.socket) -> bytes:
-    answer = connection.recv(65536)
+    answer = _more(connection)
     while (end := answer.find(b"\r\n\r\n")) < 0:
         answer += _more(connection)
     length = _length(answer[:end].lower())
@@ -130,7 +162,8 @@ def _answer(connection: socket.socket) -> bytes:
 
 def _more(connection: socket.socket) -> bytes:
     received = connection.recv(65536)
-    assert received, "the server closed the connection"
+    if not received:
+        raise ConnectionResetError("the server closed the connection")
     return received
 
 

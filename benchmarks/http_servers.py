@@ -130,8 +130,11 @@ def _fill(api: str) -> None:
 
 
 def _post(url: str, document: dict[str, str]) -> None:
-    answer = urllib3.request("POST", url, json=document, retries=False, timeout=60)
-    assert answer.status == 200, answer.data[:300]
+    # A worker of MLflow that is slow to answer is replaced by its supervisor, and the request lost with it.
+    retries = urllib3.Retry(5, allowed_methods=None, backoff_factor=1)
+    answer = urllib3.request("POST", url, json=document, retries=retries, timeout=60)
+    known = b"RESOURCE_ALREADY_EXISTS" in answer.data
+    assert answer.status == 200 or known, answer.data[:300]
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
