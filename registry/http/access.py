@@ -49,6 +49,7 @@ class Doorkeeper:
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._asked: dict[str, asyncio.Task[Known]] = {}
         self._forgot = 0
+        self._good: OrderedDict[str, None] = OrderedDict()
         self._guesses = Guesses()
 
     def remembered(self, secret: str) -> Known | None:
@@ -65,10 +66,12 @@ class Doorkeeper:
             await self._freshness.ensure()
         if known := self.remembered(secret):
             return known
-        self._guesses.refuse(address)
+        if _key(secret) not in self._good:  # one that was good doesn't pay for what others of its address try
+            self._guesses.refuse(address)
         try:
             return await asyncio.shield(self._asking(secret))
         except NotAuthenticated:
+            self._good.pop(_key(secret), None)
             self._guesses.note(address)
             raise
 
@@ -91,10 +94,12 @@ class Doorkeeper:
         admission = await run_in_threadpool(self._registry.admit, secret)
         lasts = min(REMEMBERED, admission.lasts)
         known = Known(admission.caller, admission.caller.readable, asked_at + lasts)
+        self._good[_key(secret)] = None
         if forgot == self._forgot:  # else this may be what was to be forgotten
             self._known[_key(secret)] = known
-            while len(self._known) > _MOST:
-                self._known.popitem(last=False)
+        for kept in (self._good, self._known):
+            while len(kept) > _MOST:
+                kept.popitem(last=False)
         return known
 
 

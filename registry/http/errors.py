@@ -30,8 +30,10 @@ from registry.domain.errors import (
     StaleCommit,
     StaleSequence,
     StorageFailure,
+    TooManyJobs,
     WrongUsage,
 )
+from registry.domain.job_documents import error_document
 
 # The first class that an error is an instance of decides.
 STATUS: Mapping[type[AdaptersError], int] = {
@@ -45,6 +47,7 @@ STATUS: Mapping[type[AdaptersError], int] = {
     BaseConflict: 409,
     RankTooHigh: 409,
     NotActive: 409,
+    TooManyJobs: 429,
     DigestMismatch: 422,
     Refused: 422,
     DatabaseFailure: 503,
@@ -68,11 +71,6 @@ def status_of(error: AdaptersError) -> int:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), _USAGE)
 
 
-def document_of(error: AdaptersError) -> dict[str, Any]:
-    """An error as a document."""
-    return {"error": error.code, "message": error.message, "hint": error.hint, "detail": error.detail}
-
-
 def answer_of(error: AdaptersError | HTTPException) -> JSONResponse:
     """An error as an answer."""
     if isinstance(error, HTTPException):
@@ -81,7 +79,7 @@ def answer_of(error: AdaptersError | HTTPException) -> JSONResponse:
         return answer
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(document_of(error), status, headers=headers)
+    return JSONResponse(error_document(error), status, headers=headers)
 
 
 def install(app: FastAPI) -> None:

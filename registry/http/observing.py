@@ -41,7 +41,7 @@ class Record:
     def ended(self, scope: Scope, status: int, *, seconds: float) -> None:
         """A request was answered."""
         self._metrics.in_flight -= 1
-        route = _template(scope)
+        route = template_of(scope)
         self._metrics.count(scope["method"], route, status, seconds=seconds)
         if _log.isEnabledFor(logging.INFO):
             self._lines.append(_line(scope, route, status, seconds=seconds))
@@ -95,7 +95,8 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return os.urandom(8).hex().encode()
 
 
-def _template(scope: Scope) -> str:
+def template_of(scope: Scope) -> str:
+    """The template of the route that a request was for; no names are in it."""
     route = scope.get("route")
     if route is not None:
         return str(getattr(route, "path", _UNMATCHED))
@@ -115,4 +116,6 @@ def _line(scope: Scope, route: str, status: int, *, seconds: float) -> str:
         "client": scope["client"][0] if scope.get("client") else None,
         "caller": caller.name if caller else None,
     }
+    if trace_id := scope["state"].get("trace_id"):
+        fields["trace_id"] = trace_id
     return json.dumps(fields)

@@ -11,6 +11,8 @@
     gates.py         what a version must show before an alias may point at it
     watching.py      what happened since a cursor
     access.py        teams, members, tokens, the audit log
+    jobs.py          compositions and verifications that are asked for now and done later
+    working.py       the same for those who do them: claims, leases, ends
     stewardship.py   evaluations, statuses, verification
 
 A use case owns its transaction. This layer knows no HTTP, no command line and no tensors.
@@ -25,9 +27,10 @@ from registry.service.stewardship import Stewardship
 from registry.service.transfers import Transfers
 from registry.service.uploads import Uploads
 from registry.service.watching import Watching
+from registry.service.working import Working
 
 __all__ = ["Registry"]
 
 
-class Registry(Transfers, Uploads, Bases, Resolution, Aliases, Stewardship, Gates, Access, Watching):
+class Registry(Working, Transfers, Uploads, Bases, Resolution, Aliases, Stewardship, Gates, Access, Watching):
     """Everything that one can do with a registry, embedded or behind a server."""

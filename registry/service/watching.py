@@ -23,6 +23,9 @@ WATCHED = frozenset(
         "version.approved",
         "base.added",
         "base.linked",
+        "job.submitted",
+        "job.cancelled",
+        "job.ended",
     }
 )
 # What is told of an adapter and says nothing about any other one.
@@ -35,6 +38,9 @@ _OF_ITS_ADAPTER = frozenset(
         "version.approved",
         "gate.set",
         "gate.removed",
+        "job.cancelled",
+        "job.ended",
+        "job.submitted",
     }
 )
 _OF_CALLERS = frozenset({"token.created", "token.revoked", "team.role"})  # who may read what, not what there is
@@ -98,4 +104,6 @@ class Watching(UseCases):
     def _sees(self, catalog: Catalog, event: Event) -> bool:
         if event.kind not in WATCHED:
             return False
-        return event.adapter is None or self._may(catalog, Scope.READ, event.adapter.team)
+        if event.adapter is None:
+            return event.kind.startswith("base.") or self.caller.operates
+        return self._may(catalog, Scope.READ, event.adapter.team)

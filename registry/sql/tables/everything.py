@@ -11,6 +11,7 @@ from registry.sql.tables import (
     evaluations,
     events,
     gates,
+    jobs,
     lineage,
     names,
     principals,
@@ -35,6 +36,7 @@ NOUNS = (
     events,
     uploads,
     gates,
+    jobs,
 )
 
 
