@@ -60,7 +60,9 @@ class Application:
 
         _end_with_parent()
         _log_to_stderr()
-        return create_app(lambda: open_registry(os.environ), self.settings)
+        app = create_app(lambda: open_registry(os.environ), self.settings)
+        gc.freeze()  # what stays as long as the process needs no looking through while requests wait
+        return app
 
 
 @command("serve", "adapters serve --port 8321")
@@ -224,11 +226,14 @@ def _jobs(plan: Plan) -> str:
 def _run(plan: Plan, listening: socket.socket) -> None:
     import uvicorn  # lazy: start-up time
 
+    from registry.http.counter import Protocol  # lazy: start-up time
+
     gc.set_threshold(700, 10, 10)  # the program's own suits short runs
     cert, key = plan.tls or (None, None)
     config = uvicorn.Config(
         Application(plan.settings),
         factory=True,
+        http=Protocol,
         workers=plan.workers,
         ssl_certfile=cert,
         ssl_keyfile=key,

@@ -120,6 +120,11 @@ def adapter(document: Document) -> Adapter:
     )
 
 
+def listed(document: Document) -> tuple[Adapter, Version | None]:
+    """An adapter and its newest version, as a listing has them."""
+    return adapter(document), _optional(document["newest"], version)
+
+
 def move(document: Document) -> AliasMove:
     return AliasMove(
         adapter=AdapterName.parse(_text(document["name"])),

@@ -35,35 +35,38 @@ class Parent(Shape):
     digest: str
 
 
+_VERSION: dict[str, Any] = {
+    "name": NAME,
+    "version": 3,
+    "commit": COMMIT,
+    "digest": DIGEST,
+    "serving_name": "support@sha256-7a67decc6d52",
+    "status": "active",
+    "status_reason": None,
+    "base": {"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
+    "format": "peft",
+    "peft_type": "LORA",
+    "rank": 8,
+    "alpha": 16.0,
+    "ranks": {},
+    "targets": ["q_proj", "v_proj"],
+    "variants": [],
+    "dtype": "BF16",
+    "parameters": 147_456,
+    "base_name": "meta-llama/Llama-3.1-8B",
+    "task_type": "CAUSAL_LM",
+    "size": 299_839,
+    "author": "ann",
+    "message": "more data",
+    "metadata": {"run": "17"},
+    "created_at": TIME,
+}
+
+
 class Version(Shape):
     """A version: what it is, where it stands, who pushed it."""
 
-    model_config = example(
-        name=NAME,
-        version=3,
-        commit=COMMIT,
-        digest=DIGEST,
-        serving_name="support@sha256-7a67decc6d52",
-        status="active",
-        status_reason=None,
-        base={"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
-        format="peft",
-        peft_type="LORA",
-        rank=8,
-        alpha=16.0,
-        ranks={},
-        targets=["q_proj", "v_proj"],
-        variants=[],
-        dtype="BF16",
-        parameters=147_456,
-        base_name="meta-llama/Llama-3.1-8B",
-        task_type="CAUSAL_LM",
-        size=299_839,
-        author="ann",
-        message="more data",
-        metadata={"run": "17"},
-        created_at=TIME,
-    )
+    model_config = example(**_VERSION)
 
     name: str
     version: int
@@ -110,6 +113,7 @@ class Adapter(Shape):
         aliases={"production": 2},
         base={"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
         rank=8,
+        newest=_VERSION,
         created_at=TIME,
         updated_at=TIME,
     )
@@ -121,6 +125,7 @@ class Adapter(Shape):
     aliases: dict[str, int]
     base: BaseOfVersion | None
     rank: int | None
+    newest: Version | None
     created_at: str
     updated_at: str
 

@@ -15,6 +15,7 @@ import uvicorn
 from registry.blobs.locate import open_store
 from registry.domain.rights import Role
 from registry.http.app import create_app
+from registry.http.counter import Protocol
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 from registry.sql.engine import Database
@@ -93,7 +94,8 @@ def _run(
     open_registry: Callable[[], Registry], environment: Mapping[str, str]
 ) -> tuple[uvicorn.Server, threading.Thread]:
     settings = ServerSettings.from_environment(environment, host="127.0.0.1", port=0)
-    config = uvicorn.Config(create_app(open_registry, settings), host="127.0.0.1", port=0, log_level="warning")
+    app = create_app(open_registry, settings)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=Protocol, proxy_headers=False, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
