@@ -10,6 +10,7 @@
     ├── Absent                     exit 3   nothing of that name (or none that the caller may see)
     │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
     │   ├── UploadNotFound                  an upload that isn't there, has expired, or is another team's
+    │   ├── WebhookNotFound, DeliveryNotFound   a webhook that isn't there or is another team's; a message of one
     │   └── NoRollbackTarget                an alias without an earlier active target
     ├── Refused                    exit 4   understood, and not accepted
     │   ├── InvalidFile                     a safetensors, GGUF or JSON file that breaks its specification or a limit
@@ -26,7 +27,9 @@
     │   ├── Gone                            the version is revoked or purged (HTTP 410)
     │   ├── DigestMismatch                  bytes that are not what their digest says
     │   ├── PartMismatch                    a part of an upload that is longer or shorter than was said
-    │   └── KeyReused                       an Idempotency-Key that named another request before
+    │   ├── KeyReused                       an Idempotency-Key that named another request before
+    │   ├── TargetRefused                   a webhook's address that the operator doesn't allow
+    │   └── QuotaExceeded                   more than a team may keep
     ├── Conflict                   exit 5   somebody else was first; read again
     │   ├── StaleSequence                   the alias moved since the caller read it
     │   ├── StaleCommit                     `main` moved since the caller read it
@@ -265,6 +268,23 @@ class UploadNotFound(Absent):
     id: str
 
 
+@dataclass(eq=False)
+class WebhookNotFound(Absent):
+    template: ClassVar[str] = "there is no webhook {id}"
+    hint_template: ClassVar[str] = "see `adapters webhooks list`"
+
+    id: int
+
+
+@dataclass(eq=False)
+class DeliveryNotFound(Absent):
+    template: ClassVar[str] = "the webhook {webhook} has sent no message {id}"
+    hint_template: ClassVar[str] = "see `adapters webhooks deliveries {webhook}`; old ones are forgotten"
+
+    webhook: int
+    id: str
+
+
 # -- refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -446,6 +466,32 @@ class KeyReused(Refused):
     hint_template: ClassVar[str] = "a key names one request; make a new one for each, a UUID for instance"
 
     key: str
+
+
+@dataclass(eq=False)
+class TargetRefused(Refused):
+    template: ClassVar[str] = "webhooks may not call {host}: {reason}"
+    hint_template: ClassVar[str] = "whoever runs the server says what they may call, in ADAPTERS_WEBHOOK_TARGETS"
+
+    host: str
+    reason: str
+
+
+@dataclass(eq=False)
+class QuotaExceeded(Refused):
+    """`what` is bytes, versions, adapters or uploads."""
+
+    template: ClassVar[str] = "the team {team} has {used:,} {what} and may have {limit:,}; this would add {asked:,}"
+    hint_template: ClassVar[str] = (
+        "delete what is no longer needed (`adapters delete`), or ask whoever runs the registry for more "
+        "(`adapters team quota {team}`)"
+    )
+
+    team: str
+    what: str
+    used: int
+    asked: int
+    limit: int
 
 
 # -- conflict ---------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from registry.http import (
@@ -17,12 +18,14 @@ from registry.http import (
     gates,
     health,
     publishing,
+    quotas,
     resolve,
     teams,
     tokens,
     uploads,
     versions,
     watch,
+    webhooks,
 )
 from registry.http.access import Doorkeeper
 from registry.http.answers import Answers
@@ -31,6 +34,7 @@ from registry.http.metrics import Metrics
 from registry.http.observing import Observed
 from registry.http.settings import ServerSettings
 from registry.service import Registry
+from registry.service.upkeep import Upkeep
 
 DISTRIBUTION = "adapter-registry"
 ROOMS = (
@@ -48,6 +52,8 @@ ROOMS = (
     tokens,
     audit,
     watch,
+    webhooks,
+    quotas,
 )
 
 
@@ -59,10 +65,13 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         app.state.registry = open_registry()
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
+        upkeep = Upkeep(app.state.registry)
+        upkeep.start()
         try:
             yield
         finally:
             await app.state.tail.close()
+            await run_in_threadpool(upkeep.stop)
             app.state.registry.close()
 
     app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan)

@@ -58,6 +58,7 @@ _PROBLEMS: Mapping[int, str] = {
     416: "a range outside the file",
     422: "it is not as documented",
     428: "a condition is needed",
+    507: "the team's quota has no room for it",
 }
 
 

@@ -33,6 +33,7 @@ from registry.service.aliases import Mover, base_label, promote
 from registry.service.bases import BaseClaim, Draft, settle_base
 from registry.service.core import UseCases
 from registry.service.inspection import inspect_files
+from registry.service.quotas import within_quota
 from registry.sql.catalog import Catalog
 
 _STRENGTH = {Evidence.EXACT: 2, Evidence.STRUCTURAL: 1, Evidence.DECLARED: 0}
@@ -95,7 +96,8 @@ class Publishing(UseCases):
         """Check a file tree as a whole and add it; nothing is kept of a refused one.
 
         The same content gives the version that exists, with one more line of provenance.
-        Raises InvalidFile, InvalidAdapter, BaseMismatch, BlobNotFound, StaleCommit, Gone, and what `promote` raises.
+        Raises InvalidFile, InvalidAdapter, BaseMismatch, BlobNotFound, StaleCommit, Gone, QuotaExceeded, and what
+        `promote` raises.
         """
         draft = self._checked(submission)
         with self.database.writing() as catalog:
@@ -159,7 +161,8 @@ class Publishing(UseCases):
             return settle_base(catalog, spec, submission.base)
 
     def _publish(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
-        publication = self._add(catalog, submission, draft)
+        with within_quota(catalog, submission.name.team):
+            publication = self._add(catalog, submission, draft)
         catalog.events.append("commit.added", submission.name, _event(publication), actor=self.actor)
         return publication
 

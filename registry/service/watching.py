@@ -11,6 +11,8 @@ from registry.sql.catalog import Catalog
 # What happens to adapters and bases. All else in the log (tokens, members) is for its auditors.
 WATCHED = frozenset(
     {
+        "adapter.edited",
+        "adapter.deleted",
         "commit.added",
         "alias.moved",
         "version.status",

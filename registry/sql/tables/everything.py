@@ -14,9 +14,11 @@ from registry.sql.tables import (
     lineage,
     names,
     principals,
+    quotas,
     uploads,
     version_parts,
     versions,
+    webhooks,
 )
 from registry.sql.tables.base import Row
 
@@ -35,6 +37,8 @@ NOUNS = (
     events,
     uploads,
     gates,
+    webhooks,
+    quotas,
 )
 
 
