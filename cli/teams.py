@@ -128,7 +128,7 @@ class Limit(click.ParamType[int]):
         match = _AMOUNT.fullmatch(value)
         if match is None or (match[2] and (param is None or param.name != "bytes")):
             self.fail(f"{value!r} is no limit: write a number, or none; bytes may have a unit, as 10GB", param, ctx)
-        return int(round(float(match[1]) * 1000.0 ** _UNITS.index(match[2].lower())))
+        return round(float(match[1]) * 1000.0 ** _UNITS.index(match[2].lower()))
 
 
 @team.command("quota", examples=["adapters team quota demo --bytes 10GB --versions 5000", "adapters team quota demo"])

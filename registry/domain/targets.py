@@ -29,6 +29,7 @@ _LONGEST = 2000  # characters of a URL
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
 _INSIDE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
+_UNICAST = ip_network("2000::/3")  # all of IPv6 that is given out. Source: IANA, IPv6 Global Unicast Address Space
 _NAT64 = ip_network("64:ff9b::/96")
 # Where clouds tell machines their secrets. Two of them are in no private range.
 _METADATA = frozenset(
@@ -53,7 +54,7 @@ class Target:
             port, host = parts.port, (parts.hostname or "").lower()
         except ValueError:
             raise WrongUsage("the webhook's URL can't be read: write https://HOST[:PORT]/path") from None
-        if len(url) > _LONGEST or not url.isascii() or not url.isprintable() or " " in url:
+        if len(url) > _LONGEST or not url.isascii() or not url.isprintable() or " " in url or "%" in host:
             raise WrongUsage(f"a webhook's URL is up to {_LONGEST:,} characters of printable ASCII, without blanks")
         if "@" in parts.netloc:
             raise WrongUsage("a webhook's URL holds no user or password: its receiver knows us by the signature")
@@ -130,19 +131,19 @@ def _meant(address: Address) -> Iterator[Address]:
     if isinstance(address, IPv4Address):
         yield address
         return
-    if address.ipv4_mapped:
-        yield address.ipv4_mapped
+    if address.ipv4_mapped or address in _NAT64:
+        yield IPv4Address(int(address) & 0xFFFFFFFF)
         return
     yield address
     if address.sixtofour:
         yield address.sixtofour
     elif address.teredo:
         yield address.teredo[1]
-    elif address in _NAT64:
-        yield IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in _UNICAST:
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
