@@ -11,7 +11,7 @@ from registry.domain.records import Adapter, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 
 
-@command("edit", "adapters edit demo/sentiment --description 'film reviews, good or bad' --metadata owner=ml")
+@command("edit", "adapters edit demo/sentiment --description 'film reviews' --metadata owner=ml")
 @name_argument()
 @click.option("--description", help="What it is for; an empty one takes it away.")
 @click.option("--metadata", "entries", type=ASSIGNMENT, multiple=True, metavar="K=V", help="An entry; may be repeated.")
@@ -48,15 +48,15 @@ def _describe(found: Adapter) -> None:
     facts([("adapter", str(found.name)), ("about", found.description or "—"), *entries])
 
 
-@command("delete", "adapters delete demo/wordnet --reason 'trained on the wrong corpus' --force")
+@command("delete", "adapters delete demo/wordnet --reason 'trained on the wrong corpus'")
 @name_argument()
 @click.option("--reason", required=True, help="Why; it is kept.")
 @click.option("--force", is_flag=True, help="Even while aliases lead there.")
 def delete(out: Output, name: AdapterName, reason: str, force: bool) -> None:
-    """Delete an adapter with all its versions, for good.
+    """Delete an adapter with all its versions.
 
-    Its aliases are deleted and its versions can't be read any more. A tombstone stays: whoever pushes under the name
-    again goes on with the next number.
+    This can't be taken back: its aliases are deleted, its versions can't be read any more. A tombstone stays: whoever
+    pushes under the name again goes on with the next number.
     """
     with opened() as registry:
         found = registry.delete_adapter(name, reason=reason, force=force)

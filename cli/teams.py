@@ -131,7 +131,7 @@ class Limit(click.ParamType[int]):
         return round(float(match[1]) * 1000.0 ** _UNITS.index(match[2].lower()))
 
 
-@team.command("quota", examples=["adapters team quota demo --bytes 10GB --versions 5000", "adapters team quota demo"])
+@team.command("quota", examples=["adapters team quota demo --bytes 10GB --versions 5000"])
 @_team_argument
 @click.option("--bytes", type=Limit(), metavar="N[kB|MB|GB|TB]", help="How much content it may keep; none: any.")
 @click.option("--versions", type=Limit(), help="How many versions it may have.")

@@ -28,9 +28,7 @@ def webhooks() -> None:
 _webhook_argument = click.argument("number", metavar="NUMBER", type=click.IntRange(min=1), help="the webhook")
 
 
-@webhooks.command(
-    "create", examples=["adapters webhooks create demo https://hooks.example/adapters --kind alias.moved"]
-)
+@webhooks.command("create", examples=["adapters webhooks create demo https://hooks.example/a --kind alias.moved"])
 @click.argument("team", metavar="TEAM", help="the team whose events are sent")
 @click.argument("url", metavar="URL", help="where they are sent; what may be called is the operator's to say")
 @click.option("--kind", "kinds", multiple=True, help="Only this kind of event, as alias.moved; may be repeated.")
@@ -142,7 +140,7 @@ def _answer(found: Delivery | Outcome) -> str:
     return found.error or f"{found.status} in {found.milliseconds} ms"
 
 
-@webhooks.command("replay", examples=["adapters webhooks replay 1 --from 12"])
+@webhooks.command("replay", examples=["adapters webhooks replay 1 --from 5"])
 @_webhook_argument
 @click.option("--from", "cursor", type=click.IntRange(min=0), metavar="CURSOR", help="Everything after this event.")
 @click.option("--delivery", metavar="MESSAGE", help="This message alone, as `webhooks deliveries` names it.")

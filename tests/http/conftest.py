@@ -64,11 +64,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start servers on free ports, by a database's URL and a store's; they end with the test."""
     stops: list[Callable[[], None]] = []
 
-    def start(database_url: str, blobs_url: str | None = None) -> Server:
+    def start(database_url: str, blobs_url: str | None = None, **options: Any) -> Server:
         database, blobs_url = Database(database_url), blobs_url or (tmp_path / "blobs").as_uri()
         ensure_schema(database, migrate=True)
         registry = Registry(database, open_store(blobs_url))
-        server, thread = _run(lambda: Registry(Database(database_url), open_store(blobs_url)))
+        server, thread = _run(lambda: Registry(Database(database_url), open_store(blobs_url), **options))
         port = server.servers[0].sockets[0].getsockname()[1]
         pool = urllib3.PoolManager()
 
