@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from http.client import HTTPException
 from ipaddress import ip_address
 from typing import Any
@@ -54,7 +55,8 @@ def _answered(
             "POST", target.path, body, {**_HEADERS, **headers}, preload_content=False, decode_content=False
         )
         response = connection.getresponse()
-        response.read(MOST, decode_content=False)
+        with suppress(HTTPError, OSError):  # the status is all that counts
+            response.read(MOST, decode_content=False)
         return response.status, _asked_wait(response.headers.get("Retry-After", ""))
     finally:
         deadline.cancel()

@@ -11,6 +11,7 @@ import logging
 import random
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ from registry.sql.catalog import Catalog
 
 SENDERS = 8  # webhooks that are sent to at once
 _IN_A_ROW = 100  # messages to one webhook before others get their turn
+_REST = 5.0  # seconds without a webhook for which something of ours failed, the database for instance
 _FAR_BEHIND = 1000  # events that don't concern a webhook, after which its place is written down anew
 
 _log = logging.getLogger("adapters.webhooks")
@@ -66,13 +68,15 @@ class Deliverer:
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._busy: set[int] = set()
+        self._rests: dict[int, float] = {}  # webhook -> until when, on the monotonic clock, after our own failure
         self._passed: dict[int, tuple[int, int]] = {}  # webhook -> its cursor, and up to where nothing concerns it
 
     def start_due(self) -> None:
         """Begin to send for every webhook that has something due and isn't sent to."""
         for webhook_id in self.due():
             with self._lock:
-                if webhook_id in self._busy or self._ending.is_set():
+                rests = time.monotonic() < self._rests.get(webhook_id, 0.0)
+                if rests or webhook_id in self._busy or self._ending.is_set():
                     continue
                 self._busy.add(webhook_id)
             self._senders.submit(self.deliver, webhook_id).add_done_callback(self._ended(webhook_id))
@@ -81,7 +85,10 @@ class Deliverer:
         """The webhooks that have something to be sent now."""
         with self._registry.database.reading() as catalog:
             stirring = catalog.webhooks.stirring(self._registry.clock())
-        return [webhook.id for webhook, asked in stirring if asked or webhook.attempts or self._concerns(webhook)]
+            newest = catalog.events.last()
+        return [
+            webhook.id for webhook, asked in stirring if asked or webhook.attempts or self._concerns(webhook, newest)
+        ]
 
     def deliver(self, webhook_id: int) -> int:
         """Send what is due for a webhook, unless somebody else does; returns how many messages arrived."""
@@ -108,17 +115,21 @@ class Deliverer:
 
     def _ended(self, webhook_id: int) -> Callable[[Future[int]], None]:
         def note(done: Future[int]) -> None:
+            error = None if done.cancelled() else done.exception()
             with self._lock:
                 self._busy.discard(webhook_id)
-            if not done.cancelled() and (error := done.exception()):
+                self._rests[webhook_id] = time.monotonic() + _REST if error else 0.0
+            if error:
                 _log.error(json.dumps({"event": "webhook.interrupted", "webhook": webhook_id, "error": str(error)}))
 
         return note
 
-    def _concerns(self, webhook: Webhook) -> bool:
+    def _concerns(self, webhook: Webhook, newest: int) -> bool:
         """Whether any of the next events is for a webhook; how far nothing is, is kept in mind."""
         cursor, passed = self._passed.get(webhook.id, (webhook.cursor, webhook.cursor))
         passed = passed if cursor == webhook.cursor else webhook.cursor
+        if passed >= newest:
+            return False
         found = self._registry.on_behalf_of(reader_of(webhook.team)).watch(passed)
         if any(map(webhook.wants, found.events)):
             return True

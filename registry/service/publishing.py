@@ -161,13 +161,29 @@ class Publishing(UseCases):
             return settle_base(catalog, spec, submission.base)
 
     def _publish(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
-        with within_quota(catalog, submission.name.team):
-            publication = self._add(catalog, submission, draft)
+        publication = self._add(catalog, submission, draft)
         catalog.events.append("commit.added", submission.name, _event(publication), actor=self.actor)
         return publication
 
     def _add(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
         at = self.clock()
+        with within_quota(catalog, submission.name.team):  # aliases move after it: from then on every writer waits
+            commit, version, created = self._added(catalog, submission, draft, at=at)
+        if version is None:
+            return Publication(commit.id, None, False)
+        provenance = self._provenance(commit.id, submission.origin, at)
+        catalog.lineage.record(commit.adapter, version.number, provenance)
+        mover = Mover(self.actor, at, submission.message or None)
+        moves = [
+            promote(catalog, version, alias, mover=mover, across_bases=submission.across_bases)
+            for alias in submission.aliases
+        ]
+        return Publication(commit.id, version, created, tuple(moves))
+
+    def _added(
+        self, catalog: Catalog, submission: Submission, draft: Draft | None, *, at: datetime
+    ) -> tuple[Commit, Version | None, bool]:
+        """The commit, now main's, its version, and whether that is new."""
         name = catalog.adapters.ensure(submission.name, actor=self.actor, at=at)
         head = catalog.commits.head(name)
         _check_head(name, head, submission.expected_head)
@@ -176,15 +192,7 @@ class Publishing(UseCases):
         commit = replace(commit, version=version.number if version else None)
         if head is None or commit.id != head.id:
             catalog.commits.add(commit)
-        if version is None:
-            return Publication(commit.id, None, False)
-        catalog.lineage.record(name, version.number, self._provenance(commit.id, submission.origin, at))
-        mover = Mover(self.actor, at, submission.message or None)
-        moves = [
-            promote(catalog, version, alias, mover=mover, across_bases=submission.across_bases)
-            for alias in submission.aliases
-        ]
-        return Publication(commit.id, version, created, tuple(moves))
+        return commit, version, created
 
     def _provenance(self, commit: str, origin: Origin | None, at: datetime) -> Provenance:
         if origin is None:

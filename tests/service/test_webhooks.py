@@ -257,6 +257,26 @@ def test_a_sender_that_is_killed_loses_nothing(called: Registry, receiver: Recei
     assert receiver.cursors == [cursors[0], cursors[1], *cursors[1:]]
 
 
+def test_a_sender_that_was_away_for_too_long_writes_nothing(called: Registry, receiver: Receiver) -> None:
+    webhook, at = hook(called, receiver).webhook, called.clock()
+    (cursor,) = move(called, 1)
+    until_then = at + timedelta(seconds=1)
+    with called.database.writing() as catalog:
+        claimed = catalog.webhooks.claim(webhook.id, "first", at=at, until=until_then)
+        assert claimed is not None
+        assert catalog.webhooks.claim(webhook.id, "second", at=at, until=until_then) is None
+        later = at + timedelta(seconds=2)
+        assert catalog.webhooks.claim(webhook.id, "second", at=later, until=later + timedelta(hours=1)) == claimed
+        assert not catalog.webhooks.advance(claimed, "first", cursor=cursor, until=later)
+        catalog.webhooks.release(webhook.id, "first")
+        assert catalog.webhooks.stirring(later) == []
+        catalog.webhooks.rewind(webhook.id, 0)
+        assert not catalog.webhooks.advance(claimed, "second", cursor=cursor, until=later)  # nor over a replay
+        rewound = catalog.webhooks.find(webhook.id)
+        assert rewound is not None and rewound.cursor == 0
+        assert catalog.webhooks.advance(rewound, "second", cursor=cursor, until=later)
+
+
 def test_only_an_admin_of_the_team_has_anything_to_do_with_a_webhook(called: Registry, receiver: Receiver) -> None:
     made = hook(called, receiver).webhook
     for role, refusal in ((Role.MAINTAINER, NotAllowed), (None, WebhookNotFound)):
