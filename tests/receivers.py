@@ -38,6 +38,11 @@ class Received:
 
 class _Quiet(ThreadingHTTPServer):
     daemon_threads = True
+    connections = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
 
     def handle_error(self, *_: object) -> None:
         """Clients that hang up are what this is about."""
@@ -74,6 +79,10 @@ class Receiver:
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}/hook"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def connections(self) -> int:
+        return self._server.connections
 
     @property
     def cursors(self) -> list[int]:

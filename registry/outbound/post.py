@@ -55,6 +55,8 @@ def _answered(
             "POST", target.path, body, {**_HEADERS, **headers}, preload_content=False, decode_content=False
         )
         response = connection.getresponse()
+        if connection.late:  # headers that were cut off look like whole ones
+            raise TimeoutError
         with suppress(HTTPError, OSError):  # the status is all that counts
             response.read(MOST, decode_content=False)
         return response.status, _asked_wait(response.headers.get("Retry-After", ""))
@@ -70,11 +72,11 @@ class _Guarded:
     target: Target
     targets: Targets
     _handle: socket.socket | None = None
-    _late = False
+    late = False
 
     def cut(self) -> None:
         """End the connection from another thread, in the middle of a handshake too."""
-        self._late = True
+        self.late = True
         if self._handle is not None:
             try:
                 self._handle.shutdown(socket.SHUT_RDWR)
@@ -88,7 +90,7 @@ class _Guarded:
     def _new_conn(self) -> socket.socket:
         opened = self._connected()
         self._handle = opened.dup()  # TLS takes the socket's own descriptor away
-        if self._late:
+        if self.late:
             self.cut()
         return opened
 
@@ -108,7 +110,7 @@ class _Guarded:
             except BaseException:
                 opened.close()
                 raise
-            if self._late:
+            if self.late:
                 break
         raise NewConnectionError(self, str(last)) from last  # type: ignore[arg-type]
 

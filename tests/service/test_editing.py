@@ -13,6 +13,8 @@ from registry.service.publishing import Submission
 from registry.service.webhooks import reader_of
 from tests.factories import write_adapter
 
+# Nothing here is peculiar to a database.
+pytestmark = pytest.mark.parametrize("backend", ["sqlite"], scope="session", indirect=True)
 OURS = AdapterName("ours", "a")
 
 

@@ -187,48 +187,18 @@ def test_a_new_secret_signs_beside_the_former_one(called: Registry, receiver: Re
     assert both.document["type"] == "ping"
 
 
-def test_an_address_that_may_not_be_called_is_not_connected_to(called: Registry, receiver: Receiver) -> None:
-    inside = hook(called, receiver).webhook
-    named = called.create_webhook("ours", f"https://localhost:{receiver.port}/").webhook
-    for targets in ("public", "localhost", "10.0.0.0/8"):
-        called.webhook_targets = targets
-        for webhook in (inside, named):
-            outcome = called.test_webhook(webhook.id)
-            assert outcome.status is None
-            assert "may not be called" in (outcome.error or "") or "among the addresses" in (outcome.error or "")
-    assert receiver.received == []
+def test_where_a_name_leads_is_judged_when_it_is_connected_to(called: Registry, receiver: Receiver) -> None:
+    webhook = called.create_webhook("ours", f"https://localhost:{receiver.port}/").webhook
+    called.webhook_targets = "public"
+    outcome = called.test_webhook(webhook.id)
+    assert outcome.error == "webhooks may not call localhost: it leads to an address that may not be called"
     with pytest.raises(TargetRefused):
         hook(called, receiver)
 
 
-def test_a_redirect_is_not_followed(called: Registry, receiver: Receiver) -> None:
-    other = Receiver()
-
-    def redirect(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(307)
-        handler.send_header("Location", other.url)
-        handler.end_headers()
-
-    receiver.answers = [redirect]
-    outcome = called.test_webhook(hook(called, receiver).webhook.id)
-    assert (outcome.status, outcome.delivered, other.received) == (307, False, [])
-    other.close()
-
-
-def test_an_answer_without_end_is_not_read_to_its_end(called: Registry, receiver: Receiver) -> None:
-    def endless(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        while True:
-            handler.wfile.write(bytes(1 << 16))
-
-    receiver.answers = [endless]
-    assert called.test_webhook(hook(called, receiver).webhook.id).delivered
-
-
 def test_several_senders_send_every_message_once(called: Registry, receiver: Receiver, database_url: str) -> None:
     webhook = hook(called, receiver).webhook
-    cursors = move(called, 20)
+    cursors = move(called, 10)
 
     def send() -> None:
         database = Database(database_url)
