@@ -52,7 +52,7 @@ class Receiver:
     """Answers with what stands in `answers`, one message after another, then with 204. A status, or what to do."""
 
     def __init__(self) -> None:
-        self.answers: list[int | Callable[[BaseHTTPRequestHandler], None]] = []
+        self.answers: list[int | Callable[[BaseHTTPRequestHandler], object]] = []
         self.received: list[Received] = []
         self.came = threading.Condition()
         receiver = self

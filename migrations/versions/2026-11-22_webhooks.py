@@ -90,6 +90,7 @@ def _create_quotas() -> None:
         sa.Column("versions", ROW_ID, nullable=True),
         sa.Column("adapters", ROW_ID, nullable=True),
         sa.Column("uploads", ROW_ID, nullable=True),
+        sa.Column("kept", ROW_ID, nullable=False),
         sa.Column("actor", TEXT, nullable=False),
         sa.Column("at", TIME, nullable=False),
         sa.ForeignKeyConstraint(["namespace_id"], ["namespaces.id"], name="fk_quotas_namespace_id"),

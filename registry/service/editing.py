@@ -9,6 +9,7 @@ from registry.domain.rights import Scope
 from registry.domain.texts import check_metadata, check_text
 from registry.service.aliases import Mover, move_alias
 from registry.service.core import UseCases
+from registry.service.quotas import recount
 from registry.sql.catalog import Catalog
 
 
@@ -49,15 +50,17 @@ class Editing(UseCases):
         check_text("the reason", reason)
         with self.database.writing() as catalog:
             self.require(catalog, name, Scope.ADMIN)
+            catalog.quotas.lock(name.team)  # goes before the adapter's
             adapter = _locked(catalog, name)
             if adapter.aliases and not force:
                 raise AliasInUse(str(adapter.name), ", ".join(adapter.aliases))
             at = self.clock()
+            purged = catalog.versions.purge_all(adapter.name, reason=reason)
+            catalog.adapters.delete(adapter.name, at=at)
+            recount(catalog, name.team)
             mover = Mover(self.actor, at, reason)
             for alias in adapter.aliases:
                 move_alias(catalog, adapter.name, alias, mover=mover, plan=lambda *_: (MoveKind.DELETE, None, []))
-            purged = catalog.versions.purge_all(adapter.name, reason=reason)
-            catalog.adapters.delete(adapter.name, at=at)
             payload = {"reason": reason, "versions": purged, "aliases": list(adapter.aliases)}
             catalog.events.append("adapter.deleted", adapter.name, payload, actor=self.actor)
             return _found(catalog, name)

@@ -167,7 +167,7 @@ class Publishing(UseCases):
 
     def _add(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
         at = self.clock()
-        with within_quota(catalog, submission.name.team):  # aliases move after it: from then on every writer waits
+        with within_quota(catalog, submission.name.team, submission.files):
             commit, version, created = self._added(catalog, submission, draft, at=at)
         if version is None:
             return Publication(commit.id, None, False)

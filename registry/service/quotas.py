@@ -1,34 +1,45 @@
 """How much a team may keep: set by whoever runs the registry, held where something is added."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 from registry.domain.errors import TeamNotFound
-from registry.domain.quotas import Account, Quota, Usage, check_growth
+from registry.domain.quotas import Account, Quota, check_growth
+from registry.domain.records import FileEntry
 from registry.domain.rights import Scope
 from registry.service.core import UseCases
 from registry.sql.catalog import Catalog
 
 
 @contextmanager
-def within_quota(catalog: Catalog, team: str, *, incoming: bool = False) -> Iterator[None]:
+def within_quota(
+    catalog: Catalog, team: str, files: Iterable[FileEntry] = (), *, incoming: bool = False
+) -> Iterator[None]:
     """Refuse what the block adds beyond a team's quota; others who add wait until the commit.
 
-    With `incoming`, files on their way in count among the bytes. Raises QuotaExceeded.
+    `files` are those that it lets the team's adapters hold. With `incoming`, files on their way in count among the
+    bytes. Raises QuotaExceeded.
     """
-    quota = catalog.quotas.lock(team)
-    if quota is None or quota == Quota():
+    held = catalog.quotas.lock(team)
+    if held is None:
         yield
         return
-    before = _counted(catalog, team, incoming)
+    before = catalog.quotas.usage(team, held.kept)
+    added = catalog.quotas.unheld(team, {file.sha256: file.size for file in files})
     yield
-    check_growth(team, quota, before, _counted(catalog, team, incoming))
+    after = catalog.quotas.usage(team, held.kept + added)
+    if incoming:
+        before, after = (replace(one, bytes=one.bytes + one.incoming) for one in (before, after))
+    check_growth(team, held.quota, before, after)
+    if added:
+        catalog.quotas.keep(team, held.kept + added)
 
 
-def _counted(catalog: Catalog, team: str, incoming: bool) -> Usage:
-    usage = catalog.quotas.usage(team)
-    return replace(usage, bytes=usage.bytes + usage.incoming) if incoming else usage
+def recount(catalog: Catalog, team: str) -> None:
+    """Count a team's bytes anew, if it has a quota."""
+    if catalog.quotas.lock(team) is not None:
+        catalog.quotas.keep(team, catalog.quotas.count_bytes(team))
 
 
 class Quotas(UseCases):
@@ -61,4 +72,7 @@ def _account(catalog: Catalog, team: str) -> Account:
     found = catalog.teams.find(team)
     if found is None:
         raise TeamNotFound(team)
-    return Account(found.name, catalog.quotas.find(team) or Quota(), catalog.quotas.usage(team))
+    held = catalog.quotas.find(team)
+    if held is None:
+        return Account(found.name, Quota(), catalog.quotas.usage(team))
+    return Account(found.name, held.quota, catalog.quotas.usage(team, held.kept))

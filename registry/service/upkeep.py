@@ -14,6 +14,7 @@ from registry.domain.errors import AdaptersError
 from registry.domain.webhooks import Patience
 from registry.service import Registry
 from registry.service.delivering import Deliverer
+from registry.service.quotas import recount
 
 LOOK_EVERY = 0.5  # seconds between two looks for something to deliver
 TIDY_EVERY = timedelta(hours=1)
@@ -36,9 +37,20 @@ def tidy(registry: Registry, *, every: timedelta = TIDY_EVERY) -> bool:
             return False
         forgotten = catalog.deliveries.forget_before(at - DELIVERIES_KEPT)
     uploads = registry.expire_uploads()
+    _recount(registry)
     if forgotten or uploads:
         _log.info(json.dumps({"event": "tidied", "uploads": uploads, "deliveries": forgotten}))
     return True
+
+
+def _recount(registry: Registry) -> None:
+    """Count the bytes of teams with quotas anew, where they are not what was kept up."""
+    with registry.database.reading() as catalog:
+        kept = {team: catalog.quotas.find(team) for team in catalog.quotas.teams()}
+        off = [team for team, held in kept.items() if held and held.kept != catalog.quotas.count_bytes(team)]
+    for team in off:
+        with registry.database.writing() as catalog:
+            recount(catalog, team)
 
 
 class Upkeep:

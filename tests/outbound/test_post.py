@@ -95,7 +95,7 @@ def test_a_tls_handshake_without_end_is_cut_off() -> None:
 
 
 def test_whoever_speaks_no_http_or_is_not_there_is_told_in_our_words(receiver: Receiver) -> None:
-    receiver.answers = [lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH\r\n")]  # type: ignore[list-item,return-value]
+    receiver.answers = [lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH\r\n")]
     assert send(receiver.url).error == "it broke the connection off, or answered no HTTP"
     assert send("http://127.0.0.1:9/").error == "it can't be reached"
     assert send(f"https://127.0.0.1:{receiver.port}/").error == "its certificate or TLS is not right"

@@ -11,6 +11,7 @@ from registry.domain.reference import AdapterName
 from registry.domain.rights import Caller, Role
 from registry.service import Registry
 from registry.service.publishing import Publication, Submission
+from registry.service.upkeep import tidy
 from tests.factories import write_adapter
 
 
@@ -56,6 +57,27 @@ def test_a_push_beyond_a_quota_leaves_nothing_and_says_how_much_of_what(
     assert push(registry, tmp_path / "0", "ours/a", 0).created is False  # what is there adds nothing
     registry.set_quota("ours", Quota())
     assert push(registry, tmp_path / "1", name, 1).created
+
+
+def test_bytes_are_kept_up_as_they_would_be_counted(registry: Registry, tmp_path: Path) -> None:
+    registry.create_team("ours")
+    registry.set_quota("ours", Quota(bytes=10**9))
+
+    def counted() -> int:
+        with registry.database.reading() as catalog:
+            return catalog.quotas.count_bytes("ours")
+
+    for name, seed in (("a", 0), ("a", 1), ("b", 1), ("a", 0), ("b", 2)):
+        push(registry, tmp_path / str(seed), f"ours/{name}", seed)
+        assert registry.quota("ours").usage.bytes == counted()
+    registry.delete_adapter(AdapterName("ours", "b"), reason="old")
+    assert registry.quota("ours").usage.bytes == counted()
+    push(registry, tmp_path / "3", "ours/b", 3)
+    assert registry.quota("ours").usage.bytes == counted()
+    with registry.database.writing() as catalog:
+        catalog.quotas.keep("ours", 1)
+    assert tidy(registry)
+    assert registry.quota("ours").usage.bytes == counted()
 
 
 def test_pushes_at_once_do_not_overrun_a_quota(registry: Registry, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from registry.domain.reference import AdapterName, Reference
@@ -49,7 +50,13 @@ def test_the_thread_delivers_until_it_is_stopped_and_forgets_what_is_old(
     registry.push_folder(write_adapter(tmp_path), Submission(AdapterName("ours", "a"), ()))
     webhook = registry.create_webhook("ours", receiver.url).webhook
     slow = threading.Event()
-    receiver.answers = [lambda handler: (slow.wait(10), handler.send_response(200), handler.end_headers())[0]]  # type: ignore[list-item,func-returns-value]
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        slow.wait(10)
+        handler.send_response(200)
+        handler.end_headers()
+
+    receiver.answers = [answer]
     upkeep = Upkeep(registry, Patience(), look_every=0.02)
     upkeep.start()
     registry.promote(Reference.parse("ours/a@v1"), "production")
