@@ -106,9 +106,13 @@ class Deliverer:
                 catalog.webhooks.release(webhook_id, turn.lease)
         return arrived
 
+    def end(self) -> None:
+        """Begin nothing more."""
+        self._ending.set()
+
     def close(self) -> None:
         """Begin nothing more, and wait for what is under way."""
-        self._ending.set()
+        self.end()
         self._senders.shutdown(wait=True, cancel_futures=True)
 
     # -- parts --------------------------------------------------------------------------------------------------------

@@ -68,9 +68,14 @@ class Upkeep:
         """Begin."""
         self._thread.start()
 
+    def end(self) -> None:
+        """Begin nothing more."""
+        self._ending.set()
+        self._deliverer.end()
+
     def stop(self) -> None:
         """Begin nothing more, and wait for messages that are under way."""
-        self._ending.set()
+        self.end()
         self._thread.join()
         self._deliverer.close()
 

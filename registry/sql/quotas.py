@@ -41,7 +41,7 @@ class Quotas:
         return self._held(_quotas(team))
 
     def lock(self, team: str) -> Held | None:
-        """A team's quota, held until the commit: whoever adds to what it limits waits. Before the adapter's lock."""
+        """A team's quota, held until the commit: whoever adds to what it limits waits. First of all locks."""
         return self._held(_quotas(team).with_for_update(of=quotas))
 
     def teams(self) -> list[str]:

@@ -61,12 +61,10 @@ def test_the_thread_delivers_until_it_is_stopped_and_forgets_what_is_old(
     upkeep.start()
     registry.promote(Reference.parse("ours/a@v1"), "production")
     receiver.wait_for(1)
-    stopping = threading.Thread(target=upkeep.stop)
-    stopping.start()
+    upkeep.end()
     registry.promote(Reference.parse("ours/a@v1"), "production")
-    time.sleep(0.1)
     slow.set()
-    stopping.join()
+    upkeep.stop()
     assert [line.state for line in registry.deliveries(webhook.id).items] == ["delivered"]  # it ended what it had begun
     assert Deliverer(registry).due() == [webhook.id]  # and left the rest, with no lease in the way
     assert tidy(at(registry, DELIVERIES_KEPT + timedelta(days=1)))

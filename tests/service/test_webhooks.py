@@ -27,7 +27,9 @@ from tests.service.senders import doomed_sender
 
 __all__ = ["receiver"]
 OURS = AdapterName("ours", "a")
-QUICK = Patience(first=0.01, longest=0.05, timeout=0.3, lease=timedelta(seconds=1))
+QUICK = Patience(first=0.01, longest=0.05)
+HASTY = replace(QUICK, timeout=0.5)
+FORGETFUL = replace(QUICK, lease=timedelta(seconds=1))
 
 
 @pytest.fixture
@@ -84,20 +86,21 @@ def test_every_event_arrives_once_in_order_signed_and_as_watching_tells_it(
 
 def test_what_fails_is_sent_again_under_its_id_and_nothing_overtakes_it(called: Registry, receiver: Receiver) -> None:
     def stall(_handler: BaseHTTPRequestHandler) -> None:
-        time.sleep(QUICK.timeout * 2)
+        time.sleep(HASTY.timeout * 2)
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         for _ in range(20):
             handler.wfile.write(b"H")
-            time.sleep(QUICK.timeout / 5)
+            time.sleep(HASTY.timeout / 5)
 
     receiver.answers = [500, stall, drip, 301, 404]
     webhook = hook(called, receiver).webhook
     first, second = move(called, 2)
-    until(called, webhook, lambda now: now.cursor == second)
-    assert receiver.cursors == [first] * 6 + [second]
+    until(called, webhook, lambda now: now.cursor == second, HASTY)
+    times = [receiver.cursors.count(cursor) for cursor in (first, second)]  # more often on a busy machine
+    assert times[0] >= 6 and receiver.cursors == [first] * times[0] + [second] * times[1]
     assert len({message.id for message in receiver.received}) == 2
-    assert [line.attempts for line in called.deliveries(webhook.id).items] == [1, 6]
+    assert [line.attempts for line in called.deliveries(webhook.id).items] == times[::-1]
 
 
 def test_pauses_are_kept_and_a_receiver_that_asks_for_more_gets_it(called: Registry, receiver: Receiver) -> None:
@@ -220,7 +223,7 @@ def test_a_sender_that_is_killed_loses_nothing(called: Registry, receiver: Recei
     cursors = move(called, 4)
     killed = threading.Event()
     receiver.answers = [204, lambda _: killed.wait(10)]
-    with doomed_sender(database_url, webhook.id, QUICK) as kill:
+    with doomed_sender(database_url, webhook.id, FORGETFUL) as kill:
         receiver.wait_for(2)
         kill()
     killed.set()
