@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo serve test test-ceph test-llamacpp test-peers check bench bench-compose bench-http bench-quality \
+.PHONY: help environment demo serve test test-ceph test-llamacpp test-peers check check-docker bench bench-compose bench-http bench-quality \
 	clean
 
 help:  ## show the targets
@@ -50,6 +50,9 @@ check: $(READY)  ## formatting, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-docker: $(READY)  ## lint the images' files, install what the server image installs and serve from it
+	PYTHON=$(BIN)/python docker/check
 
 bench: $(READY)  ## benchmarks: ratios against a peer or a physical limit
 	$(BIN)/python -m benchmarks $(ARGS)

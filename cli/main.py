@@ -41,6 +41,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Compose": {
         "blend": Entry("cli.compose:blend", "Compose adapters by an expression and publish the result."),
+        "jobs": Entry("cli.jobs:jobs", "See how far compositions are that were asked for, and cancel them."),
         "convert": Entry("cli.convert:convert", "Write an adapter in another format, its effect unchanged."),
         "merge": Entry("cli.merge:merge", "Merge adapters into a base model's weights."),
         "extract": Entry("cli.merge:extract", "Make a LoRA of the difference between two models and publish it."),
@@ -63,6 +64,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "A server and who may use it": {
         "serve": Entry("cli.server:serve", "Serve the registry to others over HTTP."),
+        "worker": Entry("cli.worker:worker", "Run the jobs that were asked for, one after another."),
         "login": Entry("cli.login:login", "Keep a token for a server, once it has been verified there."),
         "logout": Entry("cli.login:logout", "Forget the token of a server."),
         "token": Entry("cli.tokens:token", "Make, list and revoke tokens."),

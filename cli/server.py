@@ -11,8 +11,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ import click
 
 from cli.command import command
 from cli.output import Output, facts, next_step, warn
+from cli.worker import worker_beside
 from registry.domain.errors import Failure, InvalidSetting, NotAuthenticated, NotInstalled, WrongUsage
 from registry.settings import Settings
 
@@ -43,6 +45,7 @@ class Plan:
     grace: int
     tls: tuple[Path, Path] | None
     behind_proxy: bool
+    runs_jobs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Application:
 @click.option(
     "--grace", type=click.IntRange(0, 3600), default=30, show_default=True, help="Seconds to finish transfers in."
 )
+@click.option("--no-worker", is_flag=True, help="Run no jobs here: an `adapters worker` elsewhere does.")
 def serve(
     out: Output,
     host: str,
@@ -81,6 +85,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     grace: int,
+    no_worker: bool,
 ) -> None:
     """Serve the registry to others over HTTP.
 
@@ -92,11 +97,12 @@ def serve(
     tls = _checked_tls(tls_cert, tls_key)
     with _shared_figures(workers), _listen(host, port) as listening:
         settings = _settings(host, listening.getsockname()[1], tls=tls is not None, behind_proxy=behind_proxy)
-        plan = Plan(settings, workers, grace, tls, behind_proxy)
+        plan = Plan(settings, workers, grace, tls, behind_proxy, not no_worker)
         kept = _prepare(settings)
         out.answer(_document(plan, kept), lambda: _describe(plan, kept))
         sys.stdout.flush()
-        _run(plan, listening)
+        with worker_beside() if plan.runs_jobs else nullcontext():
+            _run(plan, listening)
 
 
 def _check_installed() -> None:
@@ -105,6 +111,13 @@ def _check_installed() -> None:
             __import__(package)  # lazy: start-up time
         except ModuleNotFoundError:
             raise NotInstalled("serve", package, "server") from None
+
+
+def _check_traces() -> None:
+    try:
+        import registry.http.tracing  # noqa: F401 - lazy: start-up time
+    except ModuleNotFoundError as error:
+        raise NotInstalled("serve", f"{error.name}, for traces,", "otel") from None
 
 
 def _checked_tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:
@@ -132,6 +145,8 @@ def _settings(host: str, port: int, *, tls: bool, behind_proxy: bool) -> "Server
         raise InvalidSetting(
             "ADAPTERS_PUBLIC_URL", "", "set it to the address that clients use, as https://HOST[:PORT]"
         )
+    if settings.traces:
+        _check_traces()
     return settings
 
 
@@ -178,6 +193,7 @@ def _document(plan: Plan, kept: Path | None) -> dict[str, Any]:
         "host": settings.host,
         "port": settings.port,
         "workers": plan.workers,
+        "jobs": plan.runs_jobs,
         "pid": os.getpid(),
         "token_file": str(kept) if kept else None,
     }
@@ -191,6 +207,7 @@ def _describe(plan: Plan, kept: Path | None) -> None:
         [
             ("serving", url),
             ("on", f"{plan.settings.host} port {plan.settings.port}, {processes}"),
+            ("jobs", _jobs(plan)),
             ("token", login),
             ("others", f"adapters token create NAME --for WHO, and for them: adapters login {url}"),
         ]
@@ -198,6 +215,12 @@ def _describe(plan: Plan, kept: Path | None) -> None:
     if plan.behind_proxy and not plan.settings.trusted_proxies:
         warn("every client will seem to have the proxy's address: set ADAPTERS_TRUSTED_PROXIES to what it is")
     next_step(f"ADAPTERS_REGISTRY={url} adapters list")
+
+
+def _jobs(plan: Plan) -> str:
+    if not plan.runs_jobs:
+        return "asked for here, run by an `adapters worker` elsewhere"
+    return "run here" if find_spec("torch") else "blends wait for an `adapters worker` elsewhere: torch isn't here"
 
 
 def _run(plan: Plan, listening: socket.socket) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from composition.low_rank import Truncation
 from composition.methods.consensus import Consensus, added
-from composition.methods.method import Input, number, weights, whole
+from composition.methods.method import Input, number, weighted, weights_of, whole
 from composition.sparsify import uniform
 from composition.true_delta import Tile, TrueDeltas
 from registry.domain.method import Value
@@ -24,7 +24,7 @@ def dare_linear(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncat
     factor = number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        return factor * added(dropped(tile, inputs, params) * weights(inputs, tile.values))
+        return added(weighted(dropped(tile, inputs, params), weights_of(inputs))).mul_(factor)
 
     return TrueDeltas([item.delta for item in inputs]).fit(merge, whole(params, "rank"))
 
@@ -34,7 +34,7 @@ def dare_ties(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncatio
     rule, factor = Consensus.of(params), number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        return factor * rule.merged(dropped(tile, inputs, params), weights(inputs, tile.values))
+        return rule.merged(dropped(tile, inputs, params), weights_of(inputs)).mul_(factor)
 
     return TrueDeltas([item.delta for item in inputs]).fit(merge, whole(params, "rank"))
 

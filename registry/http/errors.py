@@ -31,8 +31,10 @@ from registry.domain.errors import (
     StaleCommit,
     StaleSequence,
     StorageFailure,
+    TooManyJobs,
     WrongUsage,
 )
+from registry.domain.job_documents import error_document
 
 # The first class that an error is an instance of decides.
 STATUS: Mapping[type[AdaptersError], int] = {
@@ -47,6 +49,7 @@ STATUS: Mapping[type[AdaptersError], int] = {
     RankTooHigh: 409,
     NotActive: 409,
     QuotaExceeded: 507,
+    TooManyJobs: 429,
     DigestMismatch: 422,
     Refused: 422,
     DatabaseFailure: 503,
@@ -70,16 +73,11 @@ def status_of(error: AdaptersError) -> int:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), _USAGE)
 
 
-def document_of(error: AdaptersError) -> dict[str, Any]:
-    """An error as a document."""
-    return {"error": error.code, "message": error.message, "hint": error.hint, "detail": error.detail}
-
-
 def answer_of(error: AdaptersError) -> JSONResponse:
     """An error as an answer."""
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(document_of(error), status, headers=headers)
+    return JSONResponse(error_document(error), status, headers=headers)
 
 
 def install(app: FastAPI) -> None:

@@ -14,6 +14,8 @@
     quotas.py        how much a team may keep
     editing.py       what an adapter is described by, and its deletion
     access.py        teams, members, tokens, the audit log
+    jobs.py          compositions and verifications that are asked for now and done later
+    working.py       the same for those who do them: claims, leases, ends
     stewardship.py   evaluations, statuses, verification
 
 A use case owns its transaction. This layer knows no HTTP, no command line and no tensors.
@@ -31,11 +33,24 @@ from registry.service.transfers import Transfers
 from registry.service.uploads import Uploads
 from registry.service.watching import Watching
 from registry.service.webhooks import Webhooks
+from registry.service.working import Working
 
 __all__ = ["Registry"]
 
 
 class Registry(
-    Transfers, Uploads, Bases, Resolution, Aliases, Stewardship, Gates, Access, Watching, Webhooks, Quotas, Editing
+    Working,
+    Transfers,
+    Uploads,
+    Bases,
+    Resolution,
+    Aliases,
+    Stewardship,
+    Gates,
+    Access,
+    Watching,
+    Webhooks,
+    Quotas,
+    Editing,
 ):
     """Everything that one can do with a registry, embedded or behind a server."""

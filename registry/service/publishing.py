@@ -1,6 +1,6 @@
 """The one gate: everything that becomes a version, pushed or composed, ends in `Registry.publish`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from registry.domain.errors import (
     KeyReused,
     StaleCommit,
 )
+from registry.domain.jobs import Claim
 from registry.domain.paths import check_paths
 from registry.domain.records import (
     AliasMove,
@@ -50,7 +51,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What somebody wants to publish. `expected_head` is the commit that they last saw on main, if they care."""
+    """What somebody wants to publish. `expected_head` is the commit that they last saw on main, if they care.
+
+    `claim` is that on a job whose result it is: the job ends in the transaction that publishes.
+    """
 
     name: AdapterName
     files: tuple[FileEntry, ...]
@@ -61,6 +65,7 @@ class Submission:
     origin: Origin | None = None
     expected_head: str | None = None
     across_bases: bool = False
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +142,13 @@ class Publishing(UseCases):
 
     def _check_rights(self, submission: Submission) -> None:
         with self.database.reading() as catalog:
-            self.require_team(catalog, submission.name.team, Scope.WRITE)
-            if submission.aliases:
-                self.require(catalog, submission.name, Scope.PROMOTE)
+            self.require_publishing(catalog, submission.name, submission.aliases)
+
+    def require_publishing(self, catalog: Catalog, name: AdapterName, aliases: Collection[str]) -> None:
+        """Refuse whoever may not publish there and point aliases at it. Raises NotAllowed, TeamNotFound."""
+        self.require_team(catalog, name.team, Scope.WRITE)
+        if aliases:
+            self.require(catalog, name, Scope.PROMOTE)
 
     def _check_blobs(self, submission: Submission) -> None:
         """Every file must lie in the store, whole, brought by this team: a digest alone is no possession."""

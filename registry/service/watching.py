@@ -20,6 +20,9 @@ WATCHED = frozenset(
         "version.approved",
         "base.added",
         "base.linked",
+        "job.submitted",
+        "job.cancelled",
+        "job.ended",
     }
 )
 MOST = 1000  # events looked at in one call
@@ -58,4 +61,6 @@ class Watching(UseCases):
     def _sees(self, catalog: Catalog, event: Event) -> bool:
         if event.kind not in WATCHED:
             return False
-        return event.adapter is None or self._may(catalog, Scope.READ, event.adapter.team)
+        if event.adapter is None:
+            return event.kind.startswith("base.") or self.caller.operates
+        return self._may(catalog, Scope.READ, event.adapter.team)

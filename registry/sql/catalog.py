@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from registry.sql.evaluations import Evaluations
     from registry.sql.events import Events
     from registry.sql.gates import Gates
+    from registry.sql.jobs import Jobs
     from registry.sql.lineage import Lineages
     from registry.sql.quotas import Quotas
     from registry.sql.search import Search
@@ -105,6 +106,12 @@ class Catalog:
         from registry.sql.gates import Gates  # lazy: start-up time
 
         return Gates(self._connection)
+
+    @cached_property
+    def jobs(self) -> "Jobs":
+        from registry.sql.jobs import Jobs  # lazy: start-up time
+
+        return Jobs(self._connection)
 
     @cached_property
     def uploads(self) -> "Uploads":

@@ -21,7 +21,7 @@ from cli.main import program
 from tests.cli.house import House, open_house
 from tests.factories import EXAMPLES, minilm_folder, smollm2_file, write_tensors
 
-BOTH = ("test_browse", "test_care", "test_failures", "test_merge", "test_transfer", "test_webhooks")
+BOTH = ("test_browse", "test_care", "test_compose", "test_failures", "test_merge", "test_transfer", "test_webhooks")
 MODES = ("embedded", "server")
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "sentence-transformers/all-MiniLM-L6-v2"

@@ -51,6 +51,8 @@ U = "/v1/uploads/{upload_id}"
 NO_UPLOAD = {"upload_id": "upload-0", "number": "1"}  # whose uploads are whose: see test_uploads.py
 W = "/v1/webhooks/{webhook}"
 OUR_HOOK, HOOK = {"webhook": "1"}, "https://localhost:9/hook"  # a name that leads to where nothing is sent
+J = "/v1/jobs/{job_id}"
+NO_JOB = {"job_id": "0"}  # whose jobs are whose: see test_jobs.py
 README = {"path": "README.md", "sha256": hashlib.sha256(b"# toy\n").hexdigest(), "size": 6}
 ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/v1/ping"): Row(None),
@@ -98,6 +100,12 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/v1/audit/verify"): Row(OPERATOR),
     ("GET", F): Row(Scope.READ, path={"path": "README.md"}),
     ("HEAD", F): Row(Scope.READ, path={"path": "README.md"}),
+    ("POST", "/v1/compositions"): Row(Scope.WRITE, 202, body={"expression": "2*{team}/a@v1", "into": "{team}/a"}),
+    ("POST", "/v1/verifications"): Row(Scope.WRITE, 202, body={"ref": "{team}/a@v1"}),
+    ("GET", "/v1/jobs"): Row(None, query="?team={team}"),
+    ("GET", J): Row(None, 404, path=NO_JOB),
+    ("GET", J + "/result"): Row(None, 404, path=NO_JOB),
+    ("DELETE", J): Row(None, 404, path=NO_JOB),
     ("POST", "/v1/uploads"): Row(Scope.WRITE, body={"team": "{team}", "sha256": "0" * 64, "size": 5}),
     ("GET", U): Row(None, 404, path=NO_UPLOAD),
     ("DELETE", U): Row(None, 404, path=NO_UPLOAD),

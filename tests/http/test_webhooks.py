@@ -17,7 +17,7 @@ PRODUCTION = "/v1/adapters/ours/a/aliases/production"
 def test_two_servers_tell_a_receiver_once_of_what_is_done_over_either(
     serve: Callable[..., Server], database_url: str, receiver: Receiver, tmp_path: Path
 ) -> None:
-    servers = [serve(database_url, webhook_targets="127.0.0.1") for _ in range(2)]
+    servers = [serve(database_url, None, {"ADAPTERS_WEBHOOK_TARGETS": "127.0.0.1"}) for _ in range(2)]
     registry = servers[0].registry
     registry.add_base(TOY, toy_base())
     registry.push_folder(write_adapter(tmp_path / "a"), Submission(AdapterName("ours", "a"), ()))

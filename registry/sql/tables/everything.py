@@ -11,6 +11,7 @@ from registry.sql.tables import (
     evaluations,
     events,
     gates,
+    jobs,
     lineage,
     names,
     principals,
@@ -37,6 +38,7 @@ NOUNS = (
     events,
     uploads,
     gates,
+    jobs,
     webhooks,
     quotas,
 )
