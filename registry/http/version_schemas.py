@@ -107,6 +107,8 @@ class Adapter(Shape):
 
     model_config = example(
         name=NAME,
+        description="answers for the help desk",
+        metadata={"owner": "support-ml"},
         commit=COMMIT,
         latest=3,
         versions=3,
@@ -119,6 +121,8 @@ class Adapter(Shape):
     )
 
     name: str
+    description: str
+    metadata: dict[str, str]
     commit: str | None
     latest: int | None
     versions: int
