@@ -15,6 +15,7 @@ from registry.domain.reference import check_part
 from registry.domain.rights import Scope
 from registry.service.arrivals import Arrival, State, is_spoilt, parts_of, refuse_spoilt
 from registry.service.completion import Completion
+from registry.service.quotas import within_quota
 
 KEPT = timedelta(days=7)  # how long an upload may take, and how long its end is remembered
 _SWEPT = 10  # forgotten uploads that whoever begins one clears away
@@ -26,7 +27,7 @@ class Uploads(Completion):
     def begin_upload(self, team: str, sha256: str, size: int) -> Arrival:
         """Begin to send a file of `size` bytes, or go on with it where the same caller left off.
 
-        It is done at once when the team has the file. Raises WrongUsage, TeamNotFound, NotAllowed.
+        It is done at once when the team has the file. Raises WrongUsage, TeamNotFound, NotAllowed, QuotaExceeded.
         """
         check_sha256(sha256)
         check_part(team, "team", team)
@@ -98,7 +99,7 @@ class Uploads(Completion):
             created_at=self.clock(),
         )
         try:
-            with self.database.writing() as catalog:
+            with self.database.writing() as catalog, within_quota(catalog, team, incoming=True):
                 catalog.uploads.add(upload)
         except BaseException:
             self.blobs.discard(upload.id)
