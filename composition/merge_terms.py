@@ -125,7 +125,8 @@ def _divided(root: Node, inputs: Mapping[str, LoadedAdapter]) -> tuple[list[tupl
     summands = list(_summands(root))
     for weight, child in summands:
         adapter = inputs[child.digest or ""] if isinstance(child, Leaf) else None
-        if adapter and (len(summands) == 1 or any(module.decomposed for module in adapter.modules)):
+        is_dora = adapter is not None and any(module.decomposed for module in adapter.modules)
+        if adapter and not adapter.scales and (len(summands) == 1 or is_dora):
             exact.append((weight, adapter))
         else:
             rest.append((weight, child))
