@@ -176,10 +176,15 @@ def loha_factors(roles: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 def lokr_factors(roles: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """A (r1·r2, in) and B (out, r1·r2) of w1 ⊗ w2, in float32: (U1 ⊗ U2)(V1 ⊗ V2). Source: arXiv 2309.14859."""
-    # torch.kron takes views of what it multiplies, and stumbles over some strides
-    u1, v1 = (factor.contiguous() for factor in _side(roles, "lokr_w1"))
-    u2, v2 = (factor.contiguous() for factor in _side(roles, "lokr_w2"))
-    return torch.kron(v1, v2).float(), torch.kron(u1, u2).float()
+    u1, v1 = _side(roles, "lokr_w1")
+    u2, v2 = _side(roles, "lokr_w2")
+    return _kronecker(v1, v2).float(), _kronecker(u1, u2).float()
+
+
+def _kronecker(left: Tensor, right: Tensor) -> Tensor:
+    """left ⊗ right. torch.kron takes views of its inputs, and fails on those of one row or column that einsum makes."""
+    product = left[:, None, :, None] * right[None, :, None, :]
+    return product.reshape(left.shape[0] * right.shape[0], -1)
 
 
 def _side(roles: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
