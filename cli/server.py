@@ -60,7 +60,9 @@ class Application:
 
         _end_with_parent()
         _log_to_stderr()
-        return create_app(lambda: open_registry(os.environ), self.settings)
+        app = create_app(lambda: open_registry(os.environ), self.settings)
+        gc.freeze()  # what stays as long as the process needs no looking through while requests wait
+        return app
 
 
 @command("serve", "adapters serve --port 8321")
@@ -163,8 +165,10 @@ def _prepare(settings: "ServerSettings") -> Path | None:
     from cli.remote.keyring import Keyring  # lazy: start-up time
     from cli.remote.origin import origin_of  # lazy: start-up time
     from registry.bootstrap import open_registry  # lazy: start-up time
+    from registry.domain.targets import Targets  # lazy: start-up time
 
     ours = Settings.from_environment(os.environ)
+    Targets.parse(ours.webhook_targets)
     keyring, origin = Keyring(ours.home), origin_of(settings.public_url)
     registry = open_registry(os.environ)
     try:
@@ -224,11 +228,14 @@ def _jobs(plan: Plan) -> str:
 def _run(plan: Plan, listening: socket.socket) -> None:
     import uvicorn  # lazy: start-up time
 
+    from registry.http.counter import Protocol  # lazy: start-up time
+
     gc.set_threshold(700, 10, 10)  # the program's own suits short runs
     cert, key = plan.tls or (None, None)
     config = uvicorn.Config(
         Application(plan.settings),
         factory=True,
+        http=Protocol,
         workers=plan.workers,
         ssl_certfile=cert,
         ssl_keyfile=key,

@@ -25,6 +25,7 @@ from registry.domain.errors import (
     NotAllowed,
     NotAuthenticated,
     NotEnoughSpace,
+    QuotaExceeded,
     RankTooHigh,
     Refused,
     StaleCommit,
@@ -47,6 +48,7 @@ STATUS: Mapping[type[AdaptersError], int] = {
     BaseConflict: 409,
     RankTooHigh: 409,
     NotActive: 409,
+    QuotaExceeded: 507,
     TooManyJobs: 429,
     DigestMismatch: 422,
     Refused: 422,
@@ -71,8 +73,12 @@ def status_of(error: AdaptersError) -> int:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), _USAGE)
 
 
-def answer_of(error: AdaptersError) -> JSONResponse:
+def answer_of(error: AdaptersError | HTTPException) -> JSONResponse:
     """An error as an answer."""
+    if isinstance(error, HTTPException):
+        answer = _plain(error.status_code, _PHRASES.get(error.status_code, "http_error"), str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return JSONResponse(error_document(error), status, headers=headers)
@@ -100,9 +106,7 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
 
 async def _of_routing(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    answer = _plain(error.status_code, _PHRASES.get(error.status_code, "http_error"), str(error.detail))
-    answer.headers.update(error.headers or {})
-    return answer
+    return answer_of(error)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -37,6 +37,14 @@ class NewToken:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """A caller, and for how many seconds its token will last."""
+
+    caller: Caller
+    lasts: float
+
+
+@dataclass(frozen=True, slots=True)
 class AuditCheck:
     """How many lines of the audit log were read, and the cursors of those that are not what was written."""
 
@@ -49,13 +57,18 @@ class Access(UseCases):
 
     def authenticate(self, secret: str) -> Caller:
         """The caller behind a token, with the rights that it has now. Raises NotAuthenticated."""
+        return self.admit(secret).caller
+
+    def admit(self, secret: str) -> Admission:
+        """As `authenticate`, for those who remember callers. Raises NotAuthenticated."""
         at = self.clock()
         with self.database.reading() as catalog:
             holder = catalog.tokens.holder(_digest(secret))
             caller = _standing(catalog, holder, at)
         assert holder is not None
         self._note_use(holder.token, at)
-        return caller
+        expires_at = holder.token.expires_at
+        return Admission(caller, (expires_at - at).total_seconds() if expires_at else float("inf"))
 
     def create_token(
         self,

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from composition.worker import Worker
 from registry.bootstrap import open_registry
-from registry.http.app import create_app
+from registry.http.app import create_app, furnish
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 
@@ -37,7 +37,7 @@ class House:
         """Serve the registry of a folder; returns the token of whoever owns it."""
         guest = open_registry({"ADAPTERS_HOME": str(home)})
         app = create_app(lambda: guest, self._settings)  # a fresh one: what it remembers is of one registry
-        app.state.registry = guest
+        furnish(app, guest)
         self._app, self._guest = app, guest
         self._stop_worker = _start_worker(home)
         return guest.create_token("test", operator=True).secret
