@@ -165,8 +165,10 @@ def _prepare(settings: "ServerSettings") -> Path | None:
     from cli.remote.keyring import Keyring  # lazy: start-up time
     from cli.remote.origin import origin_of  # lazy: start-up time
     from registry.bootstrap import open_registry  # lazy: start-up time
+    from registry.domain.targets import Targets  # lazy: start-up time
 
     ours = Settings.from_environment(os.environ)
+    Targets.parse(ours.webhook_targets)
     keyring, origin = Keyring(ours.home), origin_of(settings.public_url)
     registry = open_registry(os.environ)
     try:

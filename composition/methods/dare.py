@@ -8,7 +8,6 @@ Source: Yu et al. 2023, arXiv 2311.03099, equation 2.
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from composition.low_rank import Truncation
@@ -40,11 +39,16 @@ def dare_ties(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncatio
 
 
 def dropped(tile: Tile, inputs: Sequence[Input], params: Mapping[str, Value]) -> Tensor:
-    """The tile with elements dropped at random, the others rescaled unless `rescale` is no."""
+    """The tile with elements dropped at random, the others rescaled unless `rescale` is no; in place."""
     kept = 1.0 - number(params, "drop")
-    masks = torch.stack([numbers(tile, item, params) < kept for item in inputs])
-    values = torch.where(masks, tile.values, 0)
-    return values / kept if kept and params["rescale"] == "yes" else values
+    for part, item in zip(tile.values, inputs, strict=True):
+        part.mul_(are_below(numbers(tile, item, params), kept))
+    return tile.values.div_(kept) if kept and params["rescale"] == "yes" else tile.values
+
+
+def are_below(values: Tensor, bounds: Tensor | float) -> Tensor:
+    """1 where a value is below its bound and 0 elsewhere, in place: comparing takes several times as long."""
+    return values.neg_().add_(bounds).sign_().clamp_(min=0)
 
 
 def numbers(tile: Tile, item: Input, params: Mapping[str, Value]) -> Tensor:

@@ -40,8 +40,13 @@ def trimming(deltas: TrueDeltas, density: float) -> list[float]:
 
 def trimmed(values: Tensor, least: Sequence[float]) -> Tensor:
     """Values of at least each input's magnitude, and 0 for the others, in place. values: (inputs, …), float32."""
-    bounds = torch.tensor(least)
-    below = torch.nextafter(bounds, torch.full_like(bounds, -math.inf))  # hardshrink drops what is equal, too
-    for part, bound in zip(values, below.tolist(), strict=True):
+    for part, bound in zip(values, below(least), strict=True):
         torch.hardshrink(part, bound, out=part)
     return values
+
+
+def below(least: Sequence[float]) -> list[float]:
+    """The next smaller number to each in float32, for `hardshrink`, which drops what is equal."""
+    bounds = torch.tensor(least)
+    smaller: list[float] = torch.nextafter(bounds, torch.full_like(bounds, -math.inf)).tolist()
+    return smaller

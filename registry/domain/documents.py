@@ -85,6 +85,8 @@ def shown_document(
 def adapter_document(adapter: Adapter, newest: Version | None) -> dict[str, Any]:
     return {
         "name": str(adapter.name),
+        "description": adapter.description,
+        "metadata": adapter.metadata,
         "commit": adapter.head,
         "latest": adapter.latest,
         "versions": adapter.versions,

@@ -10,6 +10,7 @@
     ├── Absent                     exit 3   nothing of that name (or none that the caller may see)
     │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
     │   ├── UploadNotFound                  an upload that isn't there, has expired, or is another team's
+    │   ├── WebhookNotFound, DeliveryNotFound   a webhook that isn't there or is another team's; a message of one
     │   ├── JobNotFound                     a job that isn't there, or is another team's
     │   └── NoRollbackTarget                an alias without an earlier active target
     ├── Refused                    exit 4   understood, and not accepted
@@ -28,6 +29,8 @@
     │   ├── DigestMismatch                  bytes that are not what their digest says
     │   ├── PartMismatch                    a part of an upload that is longer or shorter than was said
     │   ├── KeyReused                       an Idempotency-Key that named another request before
+    │   ├── TargetRefused                   a webhook's address that the operator doesn't allow
+    │   ├── QuotaExceeded                   more than a team may keep
     │   └── TooManyJobs                     a team whose queue is full
     ├── Conflict                   exit 5   somebody else was first; read again
     │   ├── StaleSequence                   the alias moved since the caller read it
@@ -271,6 +274,23 @@ class UploadNotFound(Absent):
 
 
 @dataclass(eq=False)
+class WebhookNotFound(Absent):
+    template: ClassVar[str] = "there is no webhook {id}"
+    hint_template: ClassVar[str] = "see `adapters webhooks list`"
+
+    id: int
+
+
+@dataclass(eq=False)
+class DeliveryNotFound(Absent):
+    template: ClassVar[str] = "the webhook {webhook} has sent no message {id}"
+    hint_template: ClassVar[str] = "see `adapters webhooks deliveries {webhook}`; old ones are forgotten"
+
+    webhook: int
+    id: str
+
+
+@dataclass(eq=False)
 class JobNotFound(Absent):
     template: ClassVar[str] = "there is no job {id}"
     hint_template: ClassVar[str] = "`adapters jobs list` shows those of your teams; ended ones are kept for 30 days"
@@ -459,6 +479,32 @@ class KeyReused(Refused):
     hint_template: ClassVar[str] = "a key names one request; make a new one for each, a UUID for instance"
 
     key: str
+
+
+@dataclass(eq=False)
+class TargetRefused(Refused):
+    template: ClassVar[str] = "webhooks may not call {host}: {reason}"
+    hint_template: ClassVar[str] = "whoever runs the server says what they may call, in ADAPTERS_WEBHOOK_TARGETS"
+
+    host: str
+    reason: str
+
+
+@dataclass(eq=False)
+class QuotaExceeded(Refused):
+    """`what` is bytes, versions, adapters or uploads."""
+
+    template: ClassVar[str] = "the team {team} has {used:,} {what} and may have {limit:,}; this would add {asked:,}"
+    hint_template: ClassVar[str] = (
+        "delete what is no longer needed (`adapters delete`), or ask whoever runs the registry for more "
+        "(`adapters team quota {team}`)"
+    )
+
+    team: str
+    what: str
+    used: int
+    asked: int
+    limit: int
 
 
 @dataclass(eq=False)

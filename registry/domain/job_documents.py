@@ -1,14 +1,15 @@
 """The JSON shapes of jobs and of what comes of them: what `--json` prints, and a server answers."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.domain.documents import version_document
 from registry.domain.errors import AdaptersError
-from registry.domain.expression import format
 from registry.domain.jobs import Job, Submitted
-from registry.domain.recipe import Recipe
 from registry.domain.records import Version
+
+if TYPE_CHECKING:
+    from registry.domain.recipe import Recipe
 
 
 def job_document(job: Job) -> dict[str, Any]:
@@ -32,9 +33,11 @@ def job_document(job: Job) -> dict[str, Any]:
 
 
 def composition_document(
-    recipe: Recipe, version: Version | None, *, created: bool, dry_run: bool, report: Mapping[str, Any] | None
+    recipe: "Recipe", version: Version | None, *, created: bool, dry_run: bool, report: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What came of a composition; `recipe` is pinned, `report` None where nothing had to be computed."""
+    from registry.domain.expression import format  # lazy: start-up time
+
     return {
         "created": created,
         "dry_run": dry_run,

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from registry.domain.recipe import Recipe
 from registry.domain.records import Version
 from registry.domain.reference import AdapterName, Reference
+
+if TYPE_CHECKING:
+    from registry.domain.recipe import Recipe
 
 REPORTS = ("sample", "full")
 
@@ -19,6 +21,8 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
+    """Where a job stands; the last three are for good."""
+
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
@@ -34,8 +38,8 @@ class CompositionOrder:
     """A composition to be made and published. `asked` is the recipe as it was written, once `recipe` is pinned."""
 
     into: AdapterName
-    recipe: Recipe
-    asked: Recipe | None = None
+    recipe: "Recipe"
+    asked: "Recipe | None" = None
     aliases: tuple[str, ...] = ()
     message: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +66,8 @@ class CompositionOrder:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """What `document` wrote. Raises InvalidRecipe for a method of another revision."""
+        from registry.domain.recipe import Recipe  # lazy: start-up time
+
         asked = document["asked"]
         return cls(
             into=AdapterName.parse(document["into"]),

@@ -17,7 +17,7 @@ class Scope(StrEnum):
     WRITE = "write"  # push, blend into, yank
     PROMOTE = "promote"  # move aliases
     EVALUATE = "evaluate"  # record what was measured
-    ADMIN = "admin"  # members, visibility, revoking
+    ADMIN = "admin"  # members, visibility, revoking, deleting, webhooks
 
 
 class Role(StrEnum):

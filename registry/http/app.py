@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from registry.http import (
@@ -22,12 +23,14 @@ from registry.http import (
     health,
     jobs,
     publishing,
+    quotas,
     resolve,
     teams,
     tokens,
     uploads,
     versions,
     watch,
+    webhooks,
 )
 from registry.http.answers import Answers, Desk
 from registry.http.counter import COUNTER, Counter
@@ -36,6 +39,7 @@ from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
 from registry.http.settings import ServerSettings
 from registry.service import Registry
+from registry.service.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from registry.http.tracing import Tracing
@@ -60,6 +64,8 @@ ROOMS = (
     tokens,
     audit,
     watch,
+    webhooks,
+    quotas,
 )
 
 
@@ -74,6 +80,8 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         furnish(app, tracing.observe(opened) if tracing else opened)
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
+        upkeep = Upkeep(opened)
+        upkeep.start()
         try:
             # What is handed out over the counter passes by the middleware that traces.
             yield {} if tracing else {COUNTER: Counter(app.state.desk, record, settings.hosts)}
@@ -81,6 +89,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
             await app.state.tail.close()
             await app.state.desk.freshness.close()
             record.write()
+            await run_in_threadpool(upkeep.stop)
             app.state.registry.close()
             if tracing:
                 tracing.close()

@@ -97,7 +97,7 @@ _PROBLEMS: Mapping[int, str] = {
     428: "a condition is needed",
     429: "too many wrong tokens came from the caller's address, or too much of it waits; Retry-After says how long",
     503: "the database or the store is away for now",
-    507: "there is no space left",
+    507: "there is no space left, or the team's quota has no room for it",
 }
 
 

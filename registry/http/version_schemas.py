@@ -107,6 +107,8 @@ class Adapter(Shape):
 
     model_config = example(
         name=NAME,
+        description="answers for the help desk",
+        metadata={"owner": "support-ml"},
         commit=COMMIT,
         latest=3,
         versions=3,
@@ -119,6 +121,8 @@ class Adapter(Shape):
     )
 
     name: str
+    description: str
+    metadata: dict[str, str]
     commit: str | None
     latest: int | None
     versions: int
@@ -233,10 +237,31 @@ class Module(Shape):
     base_tensor: str | None
 
 
+class WholeModule(Module):
+    """A module with the names of its tensors by what they are for; `experts` is how many a 3-D parameter stacks."""
+
+    model_config = example(
+        **example_of(Module),
+        tensors={"A": "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"},
+        base_shape=[2048, 2048],
+        experts=1,
+    )
+
+    tensors: dict[str, str]
+    base_shape: list[int]
+    experts: int
+
+
 class Modules(Shape):
     """The adapted modules of a version."""
 
     modules: list[Module]
+
+
+class WholeModules(Shape):
+    """With `tensors=true`: the adapted modules, and what each is made of."""
+
+    modules: list[WholeModule]
 
 
 class Difference(Shape):

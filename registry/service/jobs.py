@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from registry.domain.common_base import check_same_base, with_base
 from registry.domain.digest import json_digest
 from registry.domain.errors import (
     AdaptersError,
@@ -19,14 +18,12 @@ from registry.domain.errors import (
     NotAllowed,
     TooManyJobs,
 )
-from registry.domain.expression import format
 from registry.domain.job_documents import composition_document
 from registry.domain.jobs import CompositionOrder, Job, JobKind, JobState, Submitted, VerificationOrder
 from registry.domain.records import Page, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector, check_alias
 from registry.domain.rights import Scope
 from registry.domain.texts import check_metadata, check_text
-from registry.formats.json_document import JsonLimits, parse_object
 from registry.service.aliases import Aliases
 from registry.service.lookup import Lookup, look
 from registry.service.transfers import Transfers
@@ -50,6 +47,9 @@ class Jobs(Transfers, Lookup, Aliases):
         caller while it waits or runs is the same job. Raises what `blend` raises before it reads an input, and
         TooManyJobs.
         """
+        from registry.domain.common_base import check_same_base, with_base  # lazy: start-up time
+        from registry.domain.expression import format  # lazy: start-up time
+
         self._check_order(order)
         versions: dict[Parent, Version] = {}
 
@@ -196,6 +196,8 @@ class Jobs(Transfers, Lookup, Aliases):
 
     def _published_report(self, name: AdapterName, commit: str) -> dict[str, Any] | None:
         """The report in the description that a composition was published with; None where the bytes are gone."""
+        from registry.formats.json_document import JsonLimits, parse_object  # lazy: start-up time
+
         with self.database.reading() as catalog:
             version = look(catalog, Reference(name, Selector.COMMIT, commit)).version
         try:

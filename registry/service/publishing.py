@@ -34,6 +34,7 @@ from registry.service.aliases import Mover, base_label, promote
 from registry.service.bases import BaseClaim, Draft, settle_base
 from registry.service.core import UseCases
 from registry.service.inspection import inspect_files
+from registry.service.quotas import within_quota
 from registry.sql.catalog import Catalog
 
 _STRENGTH = {Evidence.EXACT: 2, Evidence.STRUCTURAL: 1, Evidence.DECLARED: 0}
@@ -100,7 +101,8 @@ class Publishing(UseCases):
         """Check a file tree as a whole and add it; nothing is kept of a refused one.
 
         The same content gives the version that exists, with one more line of provenance.
-        Raises InvalidFile, InvalidAdapter, BaseMismatch, BlobNotFound, StaleCommit, Gone, and what `promote` raises.
+        Raises InvalidFile, InvalidAdapter, BaseMismatch, BlobNotFound, StaleCommit, Gone, QuotaExceeded, and what
+        `promote` raises.
         """
         draft = self._checked(submission)
         with self.database.writing() as catalog:
@@ -174,6 +176,23 @@ class Publishing(UseCases):
 
     def _add(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
         at = self.clock()
+        with within_quota(catalog, submission.name.team, submission.files):
+            commit, version, created = self._added(catalog, submission, draft, at=at)
+        if version is None:
+            return Publication(commit.id, None, False)
+        provenance = self._provenance(commit.id, submission.origin, at)
+        catalog.lineage.record(commit.adapter, version.number, provenance)
+        mover = Mover(self.actor, at, submission.message or None)
+        moves = [
+            promote(catalog, version, alias, mover=mover, across_bases=submission.across_bases)
+            for alias in submission.aliases
+        ]
+        return Publication(commit.id, version, created, tuple(moves))
+
+    def _added(
+        self, catalog: Catalog, submission: Submission, draft: Draft | None, *, at: datetime
+    ) -> tuple[Commit, Version | None, bool]:
+        """The commit, now main's, its version, and whether that is new."""
         name = catalog.adapters.ensure(submission.name, actor=self.actor, at=at)
         head = catalog.commits.head(name)
         _check_head(name, head, submission.expected_head)
@@ -182,15 +201,7 @@ class Publishing(UseCases):
         commit = replace(commit, version=version.number if version else None)
         if head is None or commit.id != head.id:
             catalog.commits.add(commit)
-        if version is None:
-            return Publication(commit.id, None, False)
-        catalog.lineage.record(name, version.number, self._provenance(commit.id, submission.origin, at))
-        mover = Mover(self.actor, at, submission.message or None)
-        moves = [
-            promote(catalog, version, alias, mover=mover, across_bases=submission.across_bases)
-            for alias in submission.aliases
-        ]
-        return Publication(commit.id, version, created, tuple(moves))
+        return commit, version, created
 
     def _provenance(self, commit: str, origin: Origin | None, at: datetime) -> Provenance:
         if origin is None:

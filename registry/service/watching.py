@@ -16,6 +16,8 @@ from registry.sql.events import Place
 # What happens to adapters and bases. All else in the log (tokens, members) is for its auditors.
 WATCHED = frozenset(
     {
+        "adapter.edited",
+        "adapter.deleted",
         "commit.added",
         "alias.moved",
         "version.status",

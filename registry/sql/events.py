@@ -59,6 +59,11 @@ class Events:
         statement = select(events).where(events.c.cursor > cursor).order_by(events.c.cursor).limit(limit)
         return [_record(row) for row in self._connection.execute(statement)]
 
+    def at(self, cursor: int) -> Event | None:
+        """The event of a cursor."""
+        row = self._connection.execute(select(events).where(events.c.cursor == cursor)).first()
+        return None if row is None else _record(row)
+
     def last(self) -> int:
         """The newest cursor; 0 before the first event."""
         return int(self._connection.scalar(select(event_counter.c.value)) or 0)

@@ -135,6 +135,11 @@ def test_what_would_send_tokens_in_the_clear_is_refused(options, text, adapters)
     assert text in adapters("serve", "--port", "0", *options, code=2).err
 
 
+def test_targets_of_webhooks_that_can_not_be_meant_are_said_at_the_start(adapters, monkeypatch):
+    monkeypatch.setenv("ADAPTERS_WEBHOOK_TARGETS", "public,10.0.0.0/99")
+    assert "'10.0.0.0/99' is no host, network" in adapters("serve", "--port", "0", code=2).err
+
+
 def test_a_port_that_is_taken_is_said(adapters):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "can't listen" in adapters("serve", "--port", str(taken.getsockname()[1]), code=1).err

@@ -15,9 +15,11 @@ from registry.sql.tables import (
     lineage,
     names,
     principals,
+    quotas,
     uploads,
     version_parts,
     versions,
+    webhooks,
 )
 from registry.sql.tables.base import Row
 
@@ -37,6 +39,8 @@ NOUNS = (
     uploads,
     gates,
     jobs,
+    webhooks,
+    quotas,
 )
 
 
