@@ -121,7 +121,7 @@ def _contributions(
             if module.decomposed is not None:
                 yield place.contribution(_rescaled(module, place, files, weight=weight))
             else:
-                yield product(place, module.delta.scaled(weight), module.form)
+                yield product(place, module.true_delta.scaled(weight), module.form)
             if module.bias is not None:
                 yield offset(place, weight * module.bias.double(), stored, name=target.name)
 
@@ -157,7 +157,7 @@ def _refuse_tied(place: Place, target: Target) -> None:
 def _rescaled(module: LoadedModule, place: Place, files: OpenFiles, *, weight: float) -> Rescaled:
     """DoRA of a module: its factors m / |W + D|, of the whole tensor. Raises InvalidAdapter where a row is zero."""
     assert module.decomposed is not None
-    direction = Product(module.delta, place.transposed)
+    direction = Product(module.delta.widened(), place.transposed)
     squares = _squares(place, direction, files)
     factors = module.decomposed.magnitude.double() / squares.sqrt()
     if not is_finite(factors):

@@ -7,31 +7,19 @@ they stand for. Callers see to it that it runs in one thread (`threads`).
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
-BLOCK = 2048  # rows of a factor that are turned into float64 at once
+from composition.grams import BLOCK, Grams, blocks, cross, gram
+
 CUT_OFF = 1e-13  # eigenvalues of a Gram matrix below this times the largest are zero to it
 _UNIT = torch.finfo(torch.float64).eps
 _TOGETHER = 8  # cores that are decomposed in one call
 _BLOCKS = 32  # blocks in one call of a sum over many factors
 _ROWS = 1024  # rows of such a block
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Grams:
-    """Gram matrices of both factors, (…, rank, rank) each, in float64."""
-
-    left: Tensor
-    right: Tensor
-
-    @classmethod
-    def of(cls, left: Tensor, right: Tensor) -> Self:
-        return cls(gram(left), gram(right))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,25 +34,25 @@ class Basis:
         return Basis(self.tall, inside if self.small is None else self.small @ inside)
 
     def formed(self, dtype: torch.dtype = torch.float64) -> Tensor:
-        """The columns themselves, (n, any), computed in float64 block by block; laid out as the factor is."""
+        """The columns themselves, (n, any), computed in float64; laid out as the factor is.
+
+        Block by block, unless the factor is float64 already.
+        """
         if self.small is None:
             return self.tall.to(dtype)
-        wide, small = _is_wide(self.tall), self.small.contiguous()
-        side = self.tall.T if wide else self.tall
+        wide, small = self.tall.T.is_contiguous(), self.small.contiguous()
+        if self.tall.dtype == torch.float64:
+            return ((small.T.contiguous() @ self.tall.T).T if wide else self.tall @ small).to(dtype)
         shape = (small.shape[1], len(self.tall)) if wide else (len(self.tall), small.shape[1])
         out = torch.empty(shape, dtype=dtype, device=small.device)
-        if wide:
-            small = small.T.contiguous()
-            for part, block in zip(torch.split(out, BLOCK, dim=1), _columns(side), strict=True):
-                part.copy_(small @ block)
-            return out.T
-        for part, block in zip(torch.split(out, BLOCK), _rows(side), strict=True):
+        columns = out.T if wide else out
+        for part, block in zip(torch.split(columns, BLOCK), blocks(self.tall), strict=True):
             part.copy_(block @ small)
-        return out
+        return columns
 
     def against(self, other: "Basis") -> Tensor:
         """The inner products of all columns with all of another basis's."""
-        product = gram(self.tall, other.tall)
+        product = cross(self.tall, other.tall)
         product = product if self.small is None else self.small.T @ product
         return product if other.small is None else product @ other.small
 
@@ -98,7 +86,7 @@ def by_grams(left: Tensor, right: Tensor, scaling: float, grams: Grams) -> Core 
 
 def by_householder(left: Tensor, right: Tensor, scaling: float) -> Core:
     """Core by QR of both factors in float64: exact also where they cancel."""
-    size_left, size_right = gram(left).diagonal().sqrt(), gram(right).diagonal().sqrt()
+    size_left, size_right = gram([left]).diagonal().sqrt(), gram([right]).diagonal().sqrt()
     live = (size_left > 0) & (size_right > 0)
     balance = torch.where(live, (size_right / size_left).sqrt(), 1)
     q, r = torch.linalg.qr(left.double() * balance * live)
@@ -195,55 +183,22 @@ class _Side:
         return cls(vectors, root, small, lengths[..., -1], (lengths - root).amax(-1))
 
 
-# -- sums over rows ---------------------------------------------------------------------------------------------------
-
-
-def gram(tall: Tensor, other: Tensor | None = None) -> Tensor:
-    """tall.T @ other in float64, over blocks of rows in their order. tall: (n, rank); other: (n, any), or tall."""
-    if _is_wide(tall) and (other is None or _is_wide(other)):
-        wide = _columns(tall.T)
-        return _added(
-            [a @ b.T for a, b in (zip(wide, _columns(other.T), strict=True) if other is not None else _twice(wide))]
-        )
-    rows = _rows(tall)
-    return _added([a.T @ b for a, b in (zip(rows, _rows(other), strict=True) if other is not None else _twice(rows))])
-
-
-def _twice(blocks: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    return ((block, block) for block in blocks)
-
-
-def _is_wide(tall: Tensor) -> bool:
-    """Whether it is the transpose of a matrix that lies row by row, as A does."""
-    return tall.T.is_contiguous()
-
-
-def _rows(tall: Tensor) -> Iterator[Tensor]:
-    """Blocks in float64, laid out alike: another layout takes another kernel, which adds up in another order."""
-    return (block.double().contiguous() for block in torch.split(tall, BLOCK))
-
-
-def _columns(wide: Tensor) -> Iterator[Tensor]:
-    return (block.double().contiguous() for block in torch.split(wide, BLOCK, dim=1))
-
-
-def _added(parts: Sequence[Tensor]) -> Tensor:
-    total = parts[0]
-    for part in parts[1:]:
-        total += part
-    return total
+# -- many at once -------------------------------------------------------------------------------------------------------
 
 
 def _grams(tall: Sequence[Tensor]) -> Tensor:
     """The Gram matrix of each, in calls of one fixed size: (len(tall), rank, rank). tall: (n, rank) each."""
-    blocks = [block for item in tall for block in torch.split(item, _ROWS)]
-    parts = torch.cat([_block_grams(blocks[at : at + _BLOCKS]) for at in range(0, len(blocks), _BLOCKS)])
+    pieces = [piece for item in tall for piece in torch.split(item, _ROWS)]
+    parts = torch.cat([_block_grams(pieces[at : at + _BLOCKS]) for at in range(0, len(pieces), _BLOCKS)])
     rank = tall[0].shape[1]
-    return _added(parts[: len(blocks)].view(len(tall), -1, rank, rank).unbind(1))
+    total, *others = parts[: len(pieces)].view(len(tall), -1, rank, rank).unbind(1)
+    for other in others:
+        total += other
+    return total
 
 
-def _block_grams(blocks: Sequence[Tensor]) -> Tensor:
-    stack = blocks[0].new_zeros(_BLOCKS, _ROWS, blocks[0].shape[1], dtype=torch.float64)
-    for rows, block in zip(stack, blocks, strict=False):
-        rows[: len(block)] = block
+def _block_grams(pieces: Sequence[Tensor]) -> Tensor:
+    stack = pieces[0].new_zeros(_BLOCKS, _ROWS, pieces[0].shape[1], dtype=torch.float64)
+    for rows, piece in zip(stack, pieces, strict=False):
+        rows[: len(piece)] = piece
     return torch.bmm(stack.mT, stack)

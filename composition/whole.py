@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from composition.low_rank import LowRank, Truncation, concatenate
-from composition.small_core import BLOCK
+from composition.grams import BLOCK
 
 _OVERSAMPLING = 8  # vectors beyond the rank in a block of the Krylov space
 _CONVERGED = 1e-8  # of the energy that is left out: what another block may change when the space is large enough
