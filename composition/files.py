@@ -8,6 +8,7 @@ cleared, each module named, ranks that differ as anchored patterns. The same com
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,6 +44,7 @@ _FACTORS: Mapping[str, tuple[str, str]] = {
     "conv": ("lora_A.weight", "lora_B.weight"),
     "embedding": ("lora_embedding_A", "lora_embedding_B"),
 }
+_STORED = frozenset({"A", "B"})  # roles whose tensors stay in their dtype
 _DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -59,7 +61,7 @@ def load_adapter(
     replacing: bool = False,
     given_init: bool = False,
 ) -> LoadedAdapter:
-    """Read the factors of an adapter from its safetensors file, as float32.
+    """Read the factors of an adapter from its safetensors file, as they are stored; other tensors as float32.
 
     `file` says what the stream must be, `subject` what errors call the adapter, `base` where DoRA finds the weights
     that it was trained on, `replacing` that modules and biases that it replaces are wanted; for `given_init` see
@@ -82,24 +84,28 @@ def load_adapter(
     return LoadedAdapter(subject, spec.summary, modules, whole)
 
 
-def _read_factors(source: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry) -> dict[str, Tensor]:
-    wanted = {name for module in spec.modules for name in module.tensors.values()}
+def _read_factors(source: BufferedReader, spec: AdapterSpec, *, subject: str, file: FileEntry) -> dict[str, Tensor]:
+    roles = {name: role for module in spec.modules for role, name in module.tensors.items()}
     header = read_header(source, size=file.size, path=file.path)
     tensors: dict[str, Tensor] = {}
     for entry in header.tensors:
-        if entry.name not in wanted:
+        if entry.name not in roles:
             raise UnsupportedAdapter(subject, f"the tensor {entry.name!r}", "it belongs to no factor of a module")
-        tensors[entry.name] = _read_tensor(source, entry, subject=subject, path=file.path)
+        tensor = _read_tensor(source, entry, subject=subject, path=file.path)
+        tensors[entry.name] = tensor if roles[entry.name] in _STORED else tensor.float()
     return tensors
 
 
-def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: str) -> Tensor:
+def _read_tensor(source: BufferedReader, entry: TensorEntry, *, subject: str, path: str) -> Tensor:
     if entry.dtype not in _DTYPES:
         raise UnsupportedAdapter(subject, f"the dtype {entry.dtype}", f"known are {', '.join(_DTYPES)}")
-    buffer = bytearray(source.read(entry.end - entry.start))
-    if len(buffer) < entry.end - entry.start:
-        raise InvalidFile(path, f"tensor {entry.name!r}", "the file ends inside it")
-    tensor = torch.frombuffer(buffer, dtype=_DTYPES[entry.dtype]).reshape(entry.shape).to(torch.float32)
+    tensor = torch.empty(entry.shape, dtype=_DTYPES[entry.dtype])
+    room = memoryview(tensor.flatten().view(torch.uint8).numpy())
+    while room:
+        count = source.readinto(room)
+        if not count:
+            raise InvalidFile(path, f"tensor {entry.name!r}", "the file ends inside it")
+        room = room[count:]
     if not is_finite(tensor):
         raise InvalidAdapter(f"{subject}, tensor {entry.name}", "it has values that are NaN or infinite")
     return tensor

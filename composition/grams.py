@@ -1,6 +1,6 @@
 """Gram matrices of the two tall factors of a product, in float64, and what they tell without forming it.
 
-left: (out, rank); right: (in, rank); the product is `left @ right.T`. Either factor may be given in parts, side by side.
+left: (out, rank); right: (in, rank); the product is `left @ right.T`. A factor may be given in parts, side by side.
 Sums run over fixed blocks of rows in their order, whatever the factors' dtype is. Measuring, not computing: singular
 values below 1e-8 of the whole are lost here, where `small_core`, which decides what is stored, loses none. Callers see
 to it that it runs in one thread (`threads`).

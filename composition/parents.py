@@ -13,8 +13,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from composition.low_rank import LowRank
 from composition.grams import Grams, singular_values
+from composition.low_rank import LowRank
 from composition.tree import weights_of
 from registry.domain.recipe import Call, Leaf, Node
 

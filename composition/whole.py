@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from composition.low_rank import LowRank, Truncation, concatenate
 from composition.grams import BLOCK
+from composition.low_rank import LowRank, Truncation, concatenate
 
 _OVERSAMPLING = 8  # vectors beyond the rank in a block of the Krylov space
 _CONVERGED = 1e-8  # of the energy that is left out: what another block may change when the space is large enough

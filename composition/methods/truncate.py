@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from composition.grams import Grams
 from composition.low_rank import LowRank, Truncation, truncate, truncate_by, truncate_together
 from composition.methods.method import number, whole
-from composition.grams import Grams
 from composition.sums import StoredSum
 from composition.whole import matrix_of, truncate_matrix, truncate_matrix_by
 from registry.domain.method import Value
