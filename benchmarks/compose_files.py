@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 
 from benchmarks.memory import peak_mebibytes
 from composition.adapter import LoadedAdapter
-from composition.engine import compose
-from composition.files import WEIGHTS_NAME, load_adapter, save_composition
+from composition.files import WEIGHTS_NAME, load_adapter
 from composition.schedule import in_pool, workers_of_machine
+from composition.streaming import compose_into
 from registry.domain.expression import parse
 from registry.domain.records import FileEntry, Parent
 from registry.formats.peft import read_folder
@@ -105,7 +105,7 @@ def blend(text: str, folder: Path, out: Path) -> None:
     recipe = parse(text, "bfloat16").pin(
         lambda reference: Parent(reference.adapter, 1, sha256(reference.adapter.name.encode()).hexdigest())
     )
-    save_composition(compose(recipe, inputs, device="cpu"), out)
+    compose_into(out, recipe, inputs, device="cpu", durable=True)
     sync(out)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from composition import ia3
@@ -25,13 +24,14 @@ from composition.ia3 import load_scale
 from composition.low_rank import is_finite
 from composition.module import ComposedModule
 from composition.replaced import ComposedTensor, is_of_base, replacements, split
-from composition.single_file import load_modules, save_diffusers
+from composition.single_file import diffusers_tensors, load_modules
+from composition.tensor_file import save_tensors
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
 from composition.verified_stream import verified
 from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
 from registry.domain.records import FileEntry
 from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
-from registry.formats import peft
+from registry.formats import diffusers, peft
 from registry.formats.ia3 import PEFT_TYPE as IA3
 from registry.formats.safetensors import read_header
 
@@ -137,14 +137,25 @@ def _checked(module: ModuleSpec, role: str, tensors: Mapping[str, Tensor], *, su
 
 def save_composition(composition: Composition, folder: Path) -> None:
     """Write adapter_config.json and adapter_model.safetensors into an existing folder, or the one file of diffusers."""
-    if composition.layout != peft.NAME:
-        save_diffusers(composition, folder)
-        return
+    tensors = dict(module_tensors(composition.modules, composition.layout))
+    if composition.layout == peft.NAME:
+        save_config(composition, folder)
+        tensors |= dict(_replaced(composition)) | ia3.tensors(composition.scales, _PREFIX)
+    path, metadata = weights_place(composition.layout, composition.base_name)
+    save_tensors(folder / path, tensors, metadata)
+
+
+def weights_place(layout: str, base_name: str | None) -> tuple[str, dict[str, str]]:
+    """The name of the file that a layout keeps its tensors in, and that file's metadata."""
+    if layout == peft.NAME:
+        return WEIGHTS_NAME, {"format": "pt"}
+    return diffusers.WEIGHTS, {"format": "pt", **({"base_model_name_or_path": base_name} if base_name else {})}
+
+
+def save_config(composition: Composition, folder: Path) -> None:
+    """Write adapter_config.json into a folder."""
     config = json.dumps(peft_config(composition), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(config + "\n", encoding="utf-8")
-    tensors = {**dict(_tensors(composition.modules)), **dict(_replaced(composition))}
-    tensors |= ia3.tensors(composition.scales, _PREFIX)
-    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
 
 def peft_config(composition: Composition) -> dict[str, Any]:
@@ -234,7 +245,12 @@ def exact_pattern(name: str) -> str:
     return f"^{re.escape(name)}"
 
 
-def _tensors(modules: tuple[ComposedModule, ...]) -> Iterator[tuple[str, Tensor]]:
+def module_tensors(modules: Sequence[ComposedModule], layout: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of modules, by the names that a layout's file has for them."""
+    yield from _tensors(modules) if layout == peft.NAME else diffusers_tensors(modules)
+
+
+def _tensors(modules: Sequence[ComposedModule]) -> Iterator[tuple[str, Tensor]]:
     stacks: dict[str, list[ComposedModule]] = {}
     for module in modules:
         if module.form.kind == "parameter":

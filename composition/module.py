@@ -6,7 +6,7 @@ low-rank delta, and what is stored is rounded once.
 
 import hashlib
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import torch
@@ -24,7 +24,7 @@ from composition.report import ModuleReport, together
 from composition.staging import size_of
 from composition.sums import StoredSum, fits
 from composition.terms import LINEAR, Form
-from composition.tree import node_digest, outermost, truncates, weighted, weights_of
+from composition.tree import largest_rank, node_digest, outermost, truncates, weighted, weights_of
 from composition.whole import add, norm
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.recipe import Call, Leaf, Node
@@ -43,6 +43,10 @@ class ComposedModule:
     delta: LowRank
     form: Form = LINEAR
     bias: Tensor | None = None
+
+    def without_numbers(self) -> "ComposedModule":
+        """The same with shapes only."""
+        return replace(self, delta=self.delta.to(torch.device("meta")))
 
 
 Made = tuple[ComposedModule, ModuleReport]
@@ -81,6 +85,10 @@ class Module:
         return any(module.decomposed for module in self.found.values())
 
     @property
+    def has_bias(self) -> bool:
+        return any(module.bias is not None for module in self.found.values())
+
+    @property
     def shape(self) -> Hashable:
         """Equal for modules whose inputs have equal shapes."""
         return tuple((digest, module.delta.shape, module.delta.rank) for digest, module in self.found.items())
@@ -90,6 +98,17 @@ class Module:
         """Bytes that it may take on a device: factors, their sum, that in float64, and what comes of it."""
         dense = sum(prod(module.delta.shape) for module in self.found.values() if module.decomposed)
         return _COPIES * (size_of(list(self.factors.values())) + 4 * dense)
+
+    def outline(self, root: Node, *, form: Form, dtype: torch.dtype) -> ComposedModule:
+        """The module's part of the result at its largest rank, without numbers."""
+        out, inside = next(iter(self.found.values())).delta.shape
+        ranks = {
+            digest: min(out, inside) if module.decomposed else module.delta.rank
+            for digest, module in self.found.items()
+        }
+        rank = largest_rank(root, ranks, min(out, inside))
+        a, b = (torch.empty(size, dtype=dtype, device="meta") for size in ((rank, inside), (out, rank)))
+        return ComposedModule(self.name, LowRank(a, b), form)
 
     def alone(self, root: Node, *, form: Form, dtype: torch.dtype) -> Made:
         """The module's part of the result, computed by itself on a CPU."""
