@@ -65,15 +65,16 @@ def _factors(node: Node, factor: float | str) -> Iterator[tuple[str, float | str
 def largest_rank(node: Node, ranks: Mapping[str, int], full: int) -> int:
     """The rank that a module can have at most, its inputs having `ranks` {content digest: rank}; `full`: of its matrix.
 
-    It is the rank, where none is lost to cancelling and no rule looks at singular values.
+    It is the rank, where none is lost to cancelling and no rule looks at singular values. Methods give no more than the
+    sum of their inputs' ranks, or what they are asked for.
     """
     if isinstance(node, Leaf):
         return ranks.get(node.digest or "", 0)
     total = sum(largest_rank(child, ranks, full) for child in node.children)
-    if node.method in METHODS:
-        return max(total, full)
-    rank = node.params.get("rank") if node.method == "truncate" else None
-    return min(total, rank) if isinstance(rank, int) else total
+    asked = node.params.get("rank")
+    if not isinstance(asked, int):
+        return total
+    return min(asked, full) if node.method in METHODS else min(asked, total)
 
 
 def node_digest(node: Node) -> str:
