@@ -6,6 +6,8 @@ cleared, each module named, ranks that differ as anchored patterns. The same com
 """
 
 import json
+import math
+import mmap
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BufferedReader
@@ -28,6 +30,7 @@ from composition.single_file import diffusers_tensors, load_modules
 from composition.tensor_file import save_tensors
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
 from composition.verified_stream import verified
+from registry.domain.digest import CHUNK
 from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
 from registry.domain.records import FileEntry
 from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
@@ -65,7 +68,7 @@ def load_adapter(
 
     `file` says what the stream must be, `subject` what errors call the adapter, `base` where DoRA finds the weights
     that it was trained on, `replacing` that modules and biases that it replaces are wanted; for `given_init` see
-    `check_composable`. Beyond the tensors themselves it holds one of them at a time.
+    `check_composable`. The factors are views of one copy of the file.
     Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
     """
     check_composable(subject, spec, with_base=base is not None, replacing=replacing, given_init=given_init)
@@ -87,25 +90,37 @@ def load_adapter(
 def _read_factors(source: BufferedReader, spec: AdapterSpec, *, subject: str, file: FileEntry) -> dict[str, Tensor]:
     roles = {name: role for module in spec.modules for role, name in module.tensors.items()}
     header = read_header(source, size=file.size, path=file.path)
-    tensors: dict[str, Tensor] = {}
     for entry in header.tensors:
         if entry.name not in roles:
             raise UnsupportedAdapter(subject, f"the tensor {entry.name!r}", "it belongs to no factor of a module")
-        tensor = _read_tensor(source, entry, subject=subject, path=file.path)
+        if entry.dtype not in _DTYPES:
+            raise UnsupportedAdapter(subject, f"the dtype {entry.dtype}", f"known are {', '.join(_DTYPES)}")
+    data = _read_data(source, header.data_start, file)
+    tensors: dict[str, Tensor] = {}
+    for entry in header.tensors:
+        tensor = _tensor(data, entry, subject)
         tensors[entry.name] = tensor if roles[entry.name] in _STORED else tensor.float()
     return tensors
 
 
-def _read_tensor(source: BufferedReader, entry: TensorEntry, *, subject: str, path: str) -> Tensor:
-    if entry.dtype not in _DTYPES:
-        raise UnsupportedAdapter(subject, f"the dtype {entry.dtype}", f"known are {', '.join(_DTYPES)}")
-    tensor = torch.empty(entry.shape, dtype=_DTYPES[entry.dtype])
-    room = memoryview(tensor.flatten().view(torch.uint8).numpy())
-    while room:
-        count = source.readinto(room)
+def _read_data(source: BufferedReader, start: int, file: FileEntry) -> mmap.mmap:
+    """Memory of a file's size, filled from `start` on: in large pages, since touching small ones takes long."""
+    data = mmap.mmap(-1, file.size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        data.madvise(mmap.MADV_HUGEPAGE)
+    room = memoryview(data)
+    while start < file.size:
+        count = source.readinto(room[start : start + CHUNK])
         if not count:
-            raise InvalidFile(path, f"tensor {entry.name!r}", "the file ends inside it")
-        room = room[count:]
+            raise InvalidFile(file.path, f"byte {start}", "the file ends inside its tensors")
+        start += count
+    return data
+
+
+def _tensor(data: mmap.mmap, entry: TensorEntry, subject: str) -> Tensor:
+    """A tensor as it lies in a file's bytes; the header's reader has seen to it that it is aligned, and within them."""
+    count = math.prod(entry.shape)
+    tensor = torch.frombuffer(data, dtype=_DTYPES[entry.dtype], count=count, offset=entry.start).reshape(entry.shape)
     if not is_finite(tensor):
         raise InvalidAdapter(f"{subject}, tensor {entry.name}", "it has values that are NaN or infinite")
     return tensor

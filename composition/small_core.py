@@ -34,15 +34,10 @@ class Basis:
         return Basis(self.tall, inside if self.small is None else self.small @ inside)
 
     def formed(self, dtype: torch.dtype = torch.float64) -> Tensor:
-        """The columns themselves, (n, any), computed in float64; laid out as the factor is.
-
-        Block by block, unless the factor is float64 already.
-        """
+        """The columns themselves, (n, any), computed in float64 block by block; laid out as the factor is."""
         if self.small is None:
             return self.tall.to(dtype)
         wide, small = self.tall.T.is_contiguous(), self.small.contiguous()
-        if self.tall.dtype == torch.float64:
-            return ((small.T.contiguous() @ self.tall.T).T if wide else self.tall @ small).to(dtype)
         shape = (small.shape[1], len(self.tall)) if wide else (len(self.tall), small.shape[1])
         out = torch.empty(shape, dtype=dtype, device=small.device)
         columns = out.T if wide else out

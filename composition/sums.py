@@ -1,8 +1,8 @@
 """A weighted sum of deltas as they are stored, in half precision or not: what a blend of adapters mostly asks for.
 
-Factors are turned into float64 once, side by side. Norm, spectrum, the parents' inner products and a truncation all
-follow from that copy and its Gram matrices; the exact sum is written from the stored factors themselves, each number
-multiplied in float32 and rounded once. Other sums, of methods' results or of matrices, are `low_rank`'s.
+Norm, spectrum, the parents' inner products and a truncation all follow from one pair of Gram matrices, in float64, of
+the stored factors side by side. The exact sum is written from these factors themselves, each number multiplied once and
+rounded once. Other sums, of methods' results or of matrices, are `low_rank`'s.
 """
 
 import math
@@ -18,7 +18,6 @@ from composition.low_rank import LowRank, Truncation, concatenate, cut, distance
 from composition.small_core import Basis, Core, by_grams, by_householder
 from composition.threads import one_thread
 
-_LARGEST = 1 << 28  # bytes of factors in float64; what takes more is computed block by block
 _ORDINARY = 2.0**32  # larger scalings, and smaller ones than its reciprocal, take both factors to hold (see `folded`)
 
 
@@ -26,13 +25,13 @@ _ORDINARY = 2.0**32  # larger scalings, and smaller ones than its reciprocal, ta
 class StoredSum:
     """The sum of `terms`, whose scalings have the weights in them.
 
-    left: (out, rank) and right: (in, rank), the factors side by side in float64, without scalings; columns: (rank,),
-    the scaling of each. `plain` are the Gram matrices of those factors, `grams` those of the sum.
+    A: (rank, in) and B: (out, rank), the factors side by side without scalings; columns: (rank,), the scaling of each,
+    in float64. `plain` are the Gram matrices of those factors, `grams` those of the sum.
     """
 
     terms: tuple[LowRank, ...]
-    left: Tensor
-    right: Tensor
+    A: Tensor
+    B: Tensor
     columns: Tensor
     plain: Grams
     grams: Grams
@@ -41,11 +40,10 @@ class StoredSum:
     @one_thread()
     def of(cls, terms: Sequence[LowRank]) -> Self:
         """Terms of one shape, on a CPU, for which `fits`."""
-        left = torch.cat([term.B for term in terms], dim=1).double()
-        right = torch.cat([term.A for term in terms]).double()
+        a, b = torch.cat([term.A for term in terms]), torch.cat([term.B for term in terms], dim=1)
         columns = torch.tensor([term.scaling for term in terms for _ in range(term.rank)], dtype=torch.float64)
-        plain = Grams(left.T @ left, right @ right.T)
-        return cls(tuple(terms), left, right.T, columns, plain, plain.scaled(columns))
+        plain = Grams.of([b], [a.T])
+        return cls(tuple(terms), a, b, columns, plain, plain.scaled(columns))
 
     @property
     def rank(self) -> int:
@@ -68,13 +66,13 @@ class StoredSum:
         return cut(self._core(), choose, rank=self.rank, exact=self.folded)
 
     def _core(self) -> Core:
-        core = by_grams(self.left, self.right, 1.0, self.grams)
+        core = by_grams(self.B, self.A.T, 1.0, self.grams)
         if core is None or core.left.small is None:
             return self._householder()
-        return replace(core, left=Basis(self.left, self.columns[:, None] * core.left.small))
+        return replace(core, left=Basis(self.B, self.columns[:, None] * core.left.small))
 
     def _householder(self) -> Core:
-        return by_householder(self.left * self.columns, self.right, 1.0)
+        return by_householder(self.B.double() * self.columns, self.A.T, 1.0)
 
     def folded(self) -> LowRank:
         """The exact sum in float32: ranks add up, and B takes the scalings."""
@@ -90,14 +88,18 @@ class StoredSum:
             return self.folded(), 0.0
         powers = self._powers()
         numbers = self.columns * powers
-        exact = LowRank((self.right.T / powers[:, None]).float(), (self.left * numbers).float())
-        delta = LowRank(exact.A.to(dtype), exact.B.to(dtype))
-        if dtype != torch.bfloat16 or any(term.A.dtype != dtype for term in self.terms):
+        if dtype != torch.bfloat16 or self.A.dtype != dtype:
+            exact = LowRank((self.A.double() / powers[:, None]).float(), (self.B.double() * numbers).float())
+            delta = LowRank(exact.A.to(dtype), exact.B.to(dtype))
             return delta, distance(exact, delta)
+        a = self.A * powers.reciprocal().to(dtype)[:, None]  # exact: the dtype has float32's range
         if torch.equal(numbers.frexp().mantissa.abs(), torch.full_like(numbers, 0.5)):
-            return delta, 0.0  # powers of two times what is stored, which has float32's range
-        change = exact.B - delta.B.float()
-        return delta, math.sqrt(float(((change.T @ change) * (self.plain.right / powers[:, None] / powers)).sum()))
+            return LowRank(a, self.B * numbers.to(dtype)), 0.0
+        b = (self.B.double() * numbers).float()
+        rounded = b.to(dtype)
+        change = b - rounded
+        energy = (change.T @ change) * (self.plain.right / powers[:, None] / powers)
+        return LowRank(a, rounded), math.sqrt(max(0.0, float(energy.sum())))
 
     def _powers(self) -> Tensor:
         """Powers of two that bring each pair of columns to nearly equal length: B's are multiplied, A's divided."""
@@ -107,11 +109,6 @@ class StoredSum:
 
 
 def fits(terms: Sequence[LowRank]) -> bool:
-    """Whether a sum of terms of one shape goes this way: less than full rank, ordinary scalings, bounded memory."""
-    out, inside = terms[0].shape
-    rank = sum(term.rank for term in terms)
-    return (
-        0 < rank < min(out, inside)
-        and 8 * rank * (out + inside) <= _LARGEST
-        and all(1 / _ORDINARY <= abs(term.scaling) <= _ORDINARY for term in terms)
-    )
+    """Whether a sum of terms of one shape goes this way: of less than full rank, and of ordinary scalings."""
+    ordinary = all(1 / _ORDINARY <= abs(term.scaling) <= _ORDINARY for term in terms)
+    return ordinary and 0 < sum(term.rank for term in terms) < min(terms[0].shape)
