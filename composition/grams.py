@@ -9,6 +9,7 @@ to it that it runs in one thread (`threads`).
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -60,9 +61,15 @@ class Grams:
 
     def products(self, columns: Sequence[int]) -> Tensor:
         """Inner products of the parts that a sum consists of: (parts, parts). `columns`: of each part, in order."""
-        owner = torch.repeat_interleave(torch.arange(len(columns)), torch.tensor(columns))
-        choice = torch.nn.functional.one_hot(owner, len(columns)).to(self.left)
+        choice = _owners(tuple(columns)).to(self.left)
         return choice.T @ (self.left * self.right) @ choice
+
+
+@lru_cache(maxsize=64)
+def _owners(columns: tuple[int, ...]) -> Tensor:
+    """Which part each column is of: (all columns, parts), 0 or 1 in float64."""
+    owner = torch.repeat_interleave(torch.arange(len(columns)), torch.tensor(columns))
+    return torch.nn.functional.one_hot(owner, len(columns)).double()
 
 
 def singular_values(left: Tensor, right: Tensor) -> Tensor:

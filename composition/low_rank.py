@@ -18,7 +18,7 @@ from composition.grams import BLOCK, Grams, cross, gram
 from composition.small_core import Basis, Core, by_grams, by_grams_together, by_householder
 from composition.threads import one_thread
 
-_TINY = 1e-12  # squares of smaller numbers, summed up, may leave float32's range
+_TINY = 1e-24  # sums of squares that are smaller, or larger than its reciprocal, may have left float32's range
 _HALF = (torch.bfloat16, torch.float16)
 _WIDE = 32  # binary orders of magnitude that one factor takes alone
 
@@ -252,29 +252,23 @@ def distance(exact: LowRank, rounded: LowRank) -> float:
 
     With D for differences: |B A - B' A'|² = |D_B A + B' D_A|², by Gram matrices of blocks.
     """
-    change_b, change_a = exact.B - rounded.B.to(exact.B.dtype), exact.A - rounded.A.to(exact.A.dtype)
-    largest = [_largest(change) for change in (change_b, change_a)]
-    if largest == [0.0, 0.0]:
-        return 0.0
-    b, mixed_b, own_b = _grams_apart(change_b, rounded.B, largest[0])
-    a, mixed_a, own_a = _grams_apart(change_a.T, rounded.A.T, largest[1])
+    near_b, near_a = rounded.B.to(exact.B.dtype), rounded.A.T.to(exact.A.dtype)
+    b, mixed_b, own_b = _grams_apart(exact.B - near_b, near_b)
+    a, mixed_a, own_a = _grams_apart(exact.A.T - near_a, near_a)
     crossed = (mixed_b * (mixed_a.T + a)).sum()  # A = A' + D_A
     return math.sqrt(max(0.0, float((b * (own_a + mixed_a + mixed_a.T + a)).sum() + 2 * crossed + (own_b * a).sum())))
 
 
-def _largest(values: Tensor) -> float:
-    return max(map(abs, map(float, values.aminmax()))) if values.numel() else 0.0
-
-
-def _grams_apart(change: Tensor, rounded: Tensor, largest: float) -> tuple[Tensor, Tensor, Tensor]:
+def _grams_apart(change: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gram matrices of D with D, of D with the rounded factor, and of that with itself; D = exact - rounded.
 
     In float32, which a figure of a report can do with, unless squares could leave its range.
     """
-    if largest and not _TINY < largest < 1 / _TINY:
-        return gram([change]), cross(change, rounded), gram([rounded])
-    rounded = rounded.to(change.dtype)
-    return (change.T @ change).double(), (change.T @ rounded).double(), (rounded.T @ rounded).double()
+    own = change.T @ change
+    largest = float(own.diagonal().max()) if len(own) else 0.0
+    if not _TINY < largest < 1 / _TINY and change.any():
+        return gram([change]), cross(change, near), gram([near])
+    return own.double(), (change.T @ near).double(), (near.T @ near).double()
 
 
 def _core(delta: LowRank, grams: Grams | None = None) -> Core:

@@ -16,6 +16,7 @@ from torch import Tensor
 from composition.grams import BLOCK, Grams, blocks, cross, gram
 
 CUT_OFF = 1e-13  # eigenvalues of a Gram matrix below this times the largest are zero to it
+_PIVOT = 1e-2  # of a column of length 1, that the others don't span: below it Cholesky's factors lose digits
 _UNIT = torch.finfo(torch.float64).eps
 _TOGETHER = 8  # cores that are decomposed in one call
 _BLOCKS = 32  # blocks in one call of a sum over many factors
@@ -37,13 +38,17 @@ class Basis:
         """The columns themselves, (n, any), computed in float64 block by block; laid out as the factor is."""
         if self.small is None:
             return self.tall.to(dtype)
-        wide, small = self.tall.T.is_contiguous(), self.small.contiguous()
-        shape = (small.shape[1], len(self.tall)) if wide else (len(self.tall), small.shape[1])
-        out = torch.empty(shape, dtype=dtype, device=small.device)
-        columns = out.T if wide else out
-        for part, block in zip(torch.split(columns, BLOCK), blocks(self.tall), strict=True):
-            part.copy_(block @ small)
-        return columns
+        small = self.small.contiguous()
+        shape = (len(self.tall), small.shape[1])
+        if not self.tall.T.is_contiguous():
+            out = torch.empty(shape, dtype=dtype, device=small.device)
+            for part, block in zip(torch.split(out, BLOCK), blocks(self.tall), strict=True):
+                part.copy_(block @ small)
+            return out
+        out, turned = torch.empty(shape[::-1], dtype=dtype, device=small.device), small.T.contiguous()
+        for part, block in zip(torch.split(out, BLOCK, dim=1), blocks(self.tall), strict=True):
+            part.copy_(turned @ block.T)
+        return out.T
 
     def against(self, other: "Basis") -> Tensor:
         """The inner products of all columns with all of another basis's."""
@@ -75,8 +80,34 @@ class Core:
 
 
 def by_grams(left: Tensor, right: Tensor, scaling: float, grams: Grams) -> Core | None:
-    """Core by the eigenvectors of both Gram matrices; None if what the cut-off drops may matter."""
-    return _core(left, right, scaling, _Joint.of(grams))
+    """Core by Cholesky factors of both Gram matrices, or by their eigenvectors where those are far from orthogonal.
+
+    None if what the eigenvalues' cut-off drops may matter.
+    """
+    return _by_cholesky(left, right, scaling, grams) or _core(left, right, scaling, _Joint.of(grams))
+
+
+def _by_cholesky(left: Tensor, right: Tensor, scaling: float, grams: Grams) -> Core | None:
+    """Of columns brought to length 1: None where one of them is nearly a sum of others, or zero.
+
+    Source: Yamamoto et al. 2015: what the bases lack of orthogonality is eps / (least pivot)².
+    """
+    sizes, factors = [], []
+    for side in (grams.left, grams.right):
+        size = side.diagonal().sqrt()
+        factor, failed = torch.linalg.cholesky_ex(side / size[:, None] / size)
+        if failed or not float(factor.diagonal().min()) > _PIVOT:
+            return None
+        sizes.append(size)
+        factors.append(factor)
+    matrix = factors[0].T @ ((sizes[0] * sizes[1])[:, None] * factors[1])
+    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    smalls = [
+        torch.linalg.solve_triangular(factor.T, identity, upper=True) / size[:, None]
+        for factor, size in zip(factors, sizes, strict=True)
+    ]
+    noise = abs(scaling) * float(sizes[0].norm() * sizes[1].norm()) * _UNIT * len(matrix)
+    return Core(scaling * matrix, Basis(left, smalls[0]), Basis(right, smalls[1]), noise)
 
 
 def by_householder(left: Tensor, right: Tensor, scaling: float) -> Core:

@@ -15,7 +15,7 @@ from torch import Tensor
 from composition.output_file import OutputFile
 from registry.formats.safetensors import TensorOutline, encode_header
 
-_PIECE = 4 << 20  # bytes that are written at once
+PIECE = 4 << 20  # bytes that are written at once
 _NAMES: Mapping[torch.dtype, str] = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
@@ -49,7 +49,7 @@ class TensorFile:
         while data:
             if self._filled == len(self._piece):
                 self._flush()
-                self._piece = self._out.buffer(_PIECE)
+                self._piece = self._out.buffer(PIECE)
             count = min(len(data), len(self._piece) - self._filled)
             self._piece[self._filled : self._filled + count] = data[:count]
             self._filled += count
