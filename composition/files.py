@@ -87,7 +87,9 @@ def load_adapter(
     return LoadedAdapter(subject, spec.summary, modules, whole)
 
 
-def _read_factors(source: BufferedReader, spec: AdapterSpec, *, subject: str, file: FileEntry) -> dict[str, Tensor]:
+def _read_factors(
+    source: "BufferedReader[Any]", spec: AdapterSpec, *, subject: str, file: FileEntry
+) -> dict[str, Tensor]:
     roles = {name: role for module in spec.modules for role, name in module.tensors.items()}
     header = read_header(source, size=file.size, path=file.path)
     for entry in header.tensors:
@@ -103,7 +105,7 @@ def _read_factors(source: BufferedReader, spec: AdapterSpec, *, subject: str, fi
     return tensors
 
 
-def _read_data(source: BufferedReader, start: int, file: FileEntry) -> mmap.mmap:
+def _read_data(source: "BufferedReader[Any]", start: int, file: FileEntry) -> mmap.mmap:
     """Memory of a file's size, filled from `start` on: in large pages, since touching small ones takes long."""
     data = mmap.mmap(-1, file.size)
     if hasattr(mmap, "MADV_HUGEPAGE"):

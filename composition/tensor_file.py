@@ -34,7 +34,7 @@ class TensorFile:
     def add(self, name: str, tensor: Tensor) -> None:
         """Append a tensor, which is on the CPU. Its bytes are copied before this returns."""
         self._written.append(outline(name, tensor))
-        self._append(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()))
+        self._append(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
 
     def finish(self) -> None:
         """Write what is left of it, and the header that is right."""

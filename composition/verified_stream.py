@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from registry.domain.digest import CHUNK, read_chunks
 from registry.domain.errors import DigestMismatch, Refused
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def verified(stream: BinaryIO, *, subject: str, file: FileEntry) -> Iterator[io.BufferedReader]:
+def verified(stream: BinaryIO, *, subject: str, file: FileEntry) -> Iterator["io.BufferedReader[Any]"]:
     """The stream, read to its end and compared with `file` when the block is left. Raises DigestMismatch.
 
     A refusal in the block is raised only if the bytes are the right ones: that they are damaged explains more.
