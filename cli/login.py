@@ -28,14 +28,14 @@ def login(out: Output, url: str, token_stdin: bool) -> None:
     that scheme, host and port. ADAPTERS_TOKEN goes before it.
     """
     url = server_url("URL", url)
+    if url.startswith("http:") and urlsplit(url).hostname not in _LOOPBACK and not out.as_json:
+        warn("this address is not encrypted: whoever listens on the way can read the token")
     token = _token(token_stdin)
     me = _who_is(url, token)
     keyring = Keyring(Settings.from_environment(os.environ).home)
     keyring.keep(origin_of(url), token)
     document = {"url": url, "name": str(me["name"]), "operator": bool(me["operator"]), "token_file": str(keyring.path)}
     out.answer(document, lambda: _describe(document))
-    if url.startswith("http:") and urlsplit(url).hostname not in _LOOPBACK and not out.as_json:
-        warn("this address is not encrypted: whoever listens on the way can read the token")
 
 
 def _token(from_stdin: bool) -> str:

@@ -107,6 +107,13 @@ def _check_installed() -> None:
             raise NotInstalled("serve", package, "server") from None
 
 
+def _check_traces() -> None:
+    try:
+        import registry.http.tracing  # noqa: F401 - lazy: start-up time
+    except ModuleNotFoundError as error:
+        raise NotInstalled("serve", f"{error.name}, for traces,", "otel") from None
+
+
 def _checked_tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:
     if cert is None and key is None:
         return None
@@ -132,6 +139,8 @@ def _settings(host: str, port: int, *, tls: bool, behind_proxy: bool) -> "Server
         raise InvalidSetting(
             "ADAPTERS_PUBLIC_URL", "", "set it to the address that clients use, as https://HOST[:PORT]"
         )
+    if settings.traces:
+        _check_traces()
     return settings
 
 

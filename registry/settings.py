@@ -2,6 +2,7 @@
 
 ADAPTERS_HOME           folder of the embedded registry (default ~/.adapters)
 ADAPTERS_DATABASE_URL   sqlite:///… or postgresql+psycopg://… (default: a file in ADAPTERS_HOME)
+ADAPTERS_DATABASE_URL_FILE  a file with that URL, for those who keep passwords out of the environment
 ADAPTERS_REGISTRY       URL of a server, for commands to work against in place of an embedded registry
 ADAPTERS_TOKEN          what to show there, in place of a token that `adapters login` keeps in ADAPTERS_HOME
 ADAPTERS_BLOBS_URL      file:///… or s3://bucket/prefix?endpoint_url=…&region=… (default: a folder in ADAPTERS_HOME)
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Self
 
 from registry.domain.errors import InvalidSetting
+
+_URL_FILE = "ADAPTERS_DATABASE_URL_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read the settings. Raises InvalidSetting for a value that can't be meant."""
         home = Path(environment.get("ADAPTERS_HOME") or "~/.adapters").expanduser().absolute()
-        database_url = environment.get("ADAPTERS_DATABASE_URL") or f"sqlite:///{home / 'registry.db'}"
+        database_url = _database_url(environment) or f"sqlite:///{home / 'registry.db'}"
         if not database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
             scheme = database_url.partition("://")[0]  # the rest may hold a password
             raise InvalidSetting(
@@ -43,3 +46,16 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the database is a file of one machine, which migrates by itself."""
         return self.database_url.startswith("sqlite:")
+
+
+def _database_url(environment: Mapping[str, str]) -> str | None:
+    """The URL that is named, or that stands in the file that is named. Raises InvalidSetting."""
+    url, file = environment.get("ADAPTERS_DATABASE_URL"), environment.get(_URL_FILE)
+    if url or not file:
+        return url
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSetting(
+            _URL_FILE, file, f"it can't be read: {getattr(error, 'strerror', None) or error}"
+        ) from None

@@ -52,18 +52,24 @@ class Doorkeeper:
         """The caller of a token. Raises NotAuthenticated; HTTPException 429 for an address that keeps guessing."""
         if caller := self.remembered(secret):
             return caller
-        self._refuse_guessing(address)
+        if not self._came_before(secret):
+            self._refuse_guessing(address)
         until = time.monotonic() + REMEMBERED  # from before the question: a revocation after it counts
         try:
             caller = registry.authenticate(secret)
         except NotAuthenticated:
-            self._note_failure(address)
+            self._note_failure(secret, address)
             raise
         with self._lock:
             self._known[_key(secret)] = _Known(caller, until)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return caller
+
+    def _came_before(self, secret: str) -> bool:
+        """Whether a token was good when it was last shown: it doesn't pay for what others of its address try."""
+        with self._lock:
+            return _key(secret) in self._known
 
     def _refuse_guessing(self, address: str) -> None:
         with self._lock:
@@ -72,8 +78,9 @@ class Doorkeeper:
             wait = int(recent[0] + WINDOW - time.monotonic()) + 1
             raise HTTPException(429, "too many wrong tokens from this address", {"Retry-After": str(wait)})
 
-    def _note_failure(self, address: str) -> None:
+    def _note_failure(self, secret: str, address: str) -> None:
         with self._lock:
+            self._known.pop(_key(secret), None)
             attempts = self._failed.pop(address, [])[-FAILURES:]
             self._failed[address] = [*attempts, time.monotonic()]
             while len(self._failed) > _MOST:

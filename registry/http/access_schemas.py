@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from pydantic import ConfigDict
-
-from registry.http.schemas import NAME, TIME, Shape, example
+from registry.http.schemas import NAME, TIME, Shape, example, example_of
 
 
 class Team(Shape):
@@ -69,7 +67,7 @@ class Token(Shape):
 class NewToken(Token):
     """A token and its secret, which nobody sees again."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={})
+    model_config = example(**example_of(Token), token="adp_dLQWS8…")  # noqa: S106 - an example
 
     token: str
 

@@ -1,10 +1,13 @@
 """The application: every route, behind the checks that hold for all of them."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from registry.http import (
@@ -32,7 +35,12 @@ from registry.http.observing import Observed
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 
+if TYPE_CHECKING:
+    from registry.http.tracing import Tracing
+
 DISTRIBUTION = "adapter-registry"
+# FastAPI's own spans and logs hold queries, and whatever a caller sent that is not as documented.
+_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 ROOMS = (
     health,
     resolve,
@@ -54,9 +62,12 @@ ROOMS = (
 def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) -> FastAPI:
     """An application that opens its registry when its worker starts, and closes it when that ends."""
 
+    tracing = _tracing(settings)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.registry = open_registry()
+        opened = open_registry()
+        app.state.registry = tracing.observe(opened) if tracing else opened
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
         try:
@@ -64,8 +75,10 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         finally:
             await app.state.tail.close()
             app.state.registry.close()
+            if tracing:
+                tracing.close()
 
-    app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan)
+    app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan, telemetry=_OFF)
     app.state.settings = settings
     app.state.doorkeeper = Doorkeeper()
     app.state.metrics = Metrics(settings.metrics_folder)
@@ -75,6 +88,17 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
     app.add_middleware(Observed, metrics=app.state.metrics)
+    if tracing:
+        app.add_middleware(tracing.middleware)
     for room in ROOMS:
         app.include_router(room.routes)
     return app
+
+
+def _tracing(settings: ServerSettings) -> "Tracing | None":
+    """Where traces go, for those who asked for them; nobody else loads any of it."""
+    if not settings.traces:
+        return None
+    from registry.http.tracing import Tracing  # lazy: start-up time
+
+    return Tracing(os.environ, version(DISTRIBUTION))

@@ -12,7 +12,7 @@ from registry.domain.errors import WrongUsage
 from registry.http.access import Asked
 from registry.http.name_schemas import Base, Bases, Index
 from registry.http.paths import Sha256, Text
-from registry.http.schemas import documented
+from registry.http.schemas import documented, example, example_of
 
 routes = APIRouter(prefix="/v1/bases", tags=["bases"])
 MOST_TENSORS = 200_000
@@ -41,7 +41,7 @@ class IndexBody(BaseModel):
 class BaseBody(BaseModel):
     """A base and what it is called."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = example(name="acme/model", index=example_of(Index))
 
     name: Text
     index: IndexBody
@@ -74,7 +74,10 @@ def add(registry: Asked, body: BaseBody) -> JSONResponse:
     )
     if len({(tensor.component, tensor.name) for tensor in tensors}) != len(tensors):
         raise WrongUsage("a tensor is named twice")
-    added = registry.add_base(body.name, BaseIndex(body.index.format, body.index.model_type, tensors))
+    index = BaseIndex(body.index.format, body.index.model_type, tensors)
+    if max(index.parameters, index.size) > _SIZE:
+        raise WrongUsage("no model is as large as these tensors together")
+    added = registry.add_base(body.name, index)
     return JSONResponse(base_document(added), 201)
 
 

@@ -1,7 +1,7 @@
 """The shapes of gates, approvals and what is watched."""
 
 from registry.http.access_schemas import Event
-from registry.http.schemas import DIGITS, NAME, TIME, Shape, example
+from registry.http.schemas import DIGITS, NAME, TIME, Shape, example, example_of
 
 
 class Requirement(Shape):
@@ -50,6 +50,8 @@ class Approval(Shape):
 
 class Watched(Shape):
     """Events after a cursor, and where to go on."""
+
+    model_config = example(events=[example_of(Event)], cursor=41)
 
     events: list[Event]
     cursor: int

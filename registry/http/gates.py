@@ -31,7 +31,9 @@ class RequirementBody(BaseModel):
 class GateBody(BaseModel):
     """What a version must show before an alias may point at it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"requirements": [{"metric": "f1", "bound": 0.85}]}]}
+    )
 
     requirements: list[RequirementBody] = Field(default=[], max_length=100)
     approvals: int = Field(default=0, ge=0, le=100)

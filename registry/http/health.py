@@ -11,10 +11,12 @@ from registry.domain.rights import Caller
 from registry.http.access import caller_of
 from registry.http.gate_schemas import Alive, Nothing, Readiness
 from registry.http.metrics import CONTENT_TYPE, Metrics
-from registry.http.schemas import documented
+from registry.http.schemas import Responses, documented
 from registry.service import Registry
 
 routes = APIRouter(tags=["health"])
+_LINE = 'adapters_http_requests_total{method="GET",route="/v1/me",status="200"} 3.0'
+_FIGURES: Responses = {200: {"description": "lines of figures", "content": {"text/plain": {"example": _LINE}}}}
 
 
 @routes.get(
@@ -37,7 +39,13 @@ async def ping(_caller: Annotated[Caller, Depends(caller_of)]) -> JSONResponse:
     return JSONResponse({})
 
 
-@routes.get("/metrics", operation_id="metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
+@routes.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Figures for Prometheus",
+    response_class=PlainTextResponse,
+    responses=_FIGURES,
+)
 def metrics(request: Request) -> Response:
     found: Metrics = request.app.state.metrics
     return Response(found.text(), media_type=CONTENT_TYPE)

@@ -51,7 +51,7 @@ class Observed:
         finally:
             self._metrics.in_flight.dec()
             seconds = time.perf_counter() - started
-            route = _template(scope)
+            route = template_of(scope)
             self._metrics.count(scope["method"], route, status, seconds=seconds)
             if _log.isEnabledFor(logging.INFO):
                 _log.info(_line(scope, route, status, seconds=seconds))
@@ -64,7 +64,8 @@ def _request_id(scope: Scope) -> bytes:
     return os.urandom(8).hex().encode()
 
 
-def _template(scope: Scope) -> str:
+def template_of(scope: Scope) -> str:
+    """The template of the route that a request was for; no names are in it."""
     route = scope.get("route")
     if route is not None:
         return str(getattr(route, "path", _UNMATCHED))
@@ -84,4 +85,6 @@ def _line(scope: Scope, route: str, status: int, *, seconds: float) -> str:
         "client": scope["client"][0] if scope.get("client") else None,
         "caller": caller.name if caller else None,
     }
+    if trace_id := scope["state"].get("trace_id"):
+        fields["trace_id"] = trace_id
     return json.dumps(fields)

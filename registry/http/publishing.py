@@ -12,7 +12,7 @@ from registry.domain.reference import AdapterName
 from registry.http.access import Asked
 from registry.http.name_schemas import Move
 from registry.http.paths import Sha256, Text, name_of
-from registry.http.schemas import DIGITS, Shape, documented, example
+from registry.http.schemas import COMMIT, DIGITS, Shape, documented, example, example_of
 from registry.http.version_schemas import Version
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Submission
@@ -56,6 +56,8 @@ class NewVersion(_Strict):
 
 class Published(Shape):
     """What came of it. `version` is null when the files hold no adapter yet."""
+
+    model_config = example(created=True, commit=COMMIT, version=example_of(Version), moves=[], left_out=[])
 
     created: bool
     commit: str

@@ -20,9 +20,9 @@ from registry.domain.errors import AdaptersError
 from registry.domain.reference import Reference, Selector
 from registry.http.access import Asked
 from registry.http.errors import document_of, status_of
+from registry.http.look_up_schemas import Resolution, Resolutions
 from registry.http.paths import MaxRank, Text, reference_of
 from registry.http.schemas import documented
-from registry.http.version_schemas import Resolution, Resolutions
 
 routes = APIRouter(prefix="/v1", tags=["resolve"])
 MOST = 1000  # references in one batch

@@ -6,9 +6,11 @@ holds real answers against them.
 
 from collections.abc import Mapping
 from types import UnionType
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 # What examples are about.
 NAME, TIME = "acme/support", "2026-11-22T05:00:00+00:00"
@@ -18,9 +20,44 @@ DIGEST = f"sha256:{DIGITS}"
 
 
 class Shape(BaseModel):
-    """An answer: these fields and no others."""
+    """An answer: these fields and no others. One that is made of others has their examples for its own."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        described = handler.resolve_ref_schema(schema)
+        if "examples" not in described and (composed := _composed(cls)) is not None:
+            described["examples"] = [composed]
+        return schema
+
+
+def example_of(shape: type[Shape]) -> dict[str, Any]:
+    """A shape's own example."""
+    extra: Any = shape.model_config["json_schema_extra"]
+    return dict(extra["examples"][0])
+
+
+def _composed(shape: type[Shape]) -> dict[str, Any] | None:
+    """An example made of those of the fields' shapes; None where a field is a bare number or text."""
+    found: dict[str, Any] = {}
+    for name, field in shape.model_fields.items():
+        kind: Any = field.annotation
+        origin, (inner, *_) = get_origin(kind), get_args(kind) or (None,)
+        if _has_example(kind):
+            found[name] = example_of(kind)
+        elif origin is list and _has_example(inner):
+            found[name] = [example_of(inner)]
+        elif origin is UnionType and type(None) in get_args(kind):
+            found[name] = None
+        else:
+            return None
+    return found
+
+
+def _has_example(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Shape) and "json_schema_extra" in kind.model_config
 
 
 def example(**fields: Any) -> ConfigDict:
@@ -58,6 +95,9 @@ _PROBLEMS: Mapping[int, str] = {
     416: "a range outside the file",
     422: "it is not as documented",
     428: "a condition is needed",
+    429: "too many wrong tokens came from the caller's address; Retry-After says for how long it is not heard",
+    503: "the database or the store is away for now",
+    507: "there is no space left",
 }
 
 
@@ -71,7 +111,7 @@ def documented(shape: type[Shape] | UnionType | None, *codes: int, status: int =
 
 def problems(*codes: int) -> Responses:
     """What can go wrong, for the OpenAPI document; everywhere the token, and a request that is not as documented."""
-    return {code: {"model": Error, "description": _PROBLEMS[code]} for code in sorted({*codes, 401, 422})}
+    return {code: {"model": Error, "description": _PROBLEMS[code]} for code in sorted({*codes, 401, 422, 429, 503})}
 
 
 def _sentence(shape: type[Shape] | UnionType) -> str:

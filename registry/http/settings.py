@@ -3,10 +3,14 @@
 ADAPTERS_PUBLIC_URL        how clients reach the server, where that differs from the address it listens on
 ADAPTERS_TRUSTED_PROXIES   addresses (or networks) whose X-Forwarded-* headers count, separated by commas
 PROMETHEUS_MULTIPROC_DIR   where several workers add up their figures; prometheus-client reads it too
+OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+                           a collector to send traces to; OpenTelemetry's library reads these and all other OTEL_*
+OTEL_SDK_DISABLED          true: no traces, whatever else is set
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -25,6 +29,7 @@ class ServerSettings:
     hosts: tuple[str, ...]
     trusted_proxies: tuple[str, ...] = ()
     metrics_folder: str | None = None
+    traces: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *, host: str, port: int, tls: bool = False) -> Self:
@@ -33,14 +38,31 @@ class ServerSettings:
         own_url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         public_url = _checked(given) if given else own_url
         name = urlsplit(public_url).hostname or host
-        proxies = tuple(p.strip() for p in environment.get("ADAPTERS_TRUSTED_PROXIES", "").split(",") if p.strip())
+        proxies = _networks("ADAPTERS_TRUSTED_PROXIES", environment.get("ADAPTERS_TRUSTED_PROXIES", ""))
         hosts = tuple(dict.fromkeys((*LOCAL_HOSTS, host, name)))
-        return cls(host, port, public_url, hosts, proxies, environment.get("PROMETHEUS_MULTIPROC_DIR"))
+        figures = environment.get("PROMETHEUS_MULTIPROC_DIR")
+        return cls(host, port, public_url, hosts, proxies, figures, _wants_traces(environment))
 
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
         return self.host in LOCAL_HOSTS
+
+
+def _networks(name: str, text: str) -> tuple[str, ...]:
+    """Addresses and networks. What is neither would be trusted never, and nobody would know why."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    for part in found:
+        try:
+            ip_network(part)
+        except ValueError:
+            raise InvalidSetting(name, part, "write addresses or networks, as 10.0.0.7,10.1.0.0/16") from None
+    return found
+
+
+def _wants_traces(environment: Mapping[str, str]) -> bool:
+    named = any(environment.get(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT") for kind in ("", "TRACES_"))
+    return named and environment.get("OTEL_SDK_DISABLED", "").lower() != "true"
 
 
 def _checked(url: str) -> str:

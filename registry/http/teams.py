@@ -63,7 +63,7 @@ def create(registry: Asked, body: TeamBody) -> JSONResponse:
     "/{team}",
     operation_id="teams_set_visibility",
     summary="Make a team public or private",
-    responses=documented(Team, 403, 404),
+    responses=documented(Team, 400, 403, 404),
 )
 def set_visibility(registry: Asked, team: Text, body: VisibilityBody) -> JSONResponse:
     return JSONResponse(team_document(registry.set_visibility(team, public=body.visibility == "public")))
@@ -83,7 +83,7 @@ def members(registry: Asked, team: Text) -> JSONResponse:
     "/{team}/members/{principal}",
     operation_id="members_set",
     summary="Give somebody a role in a team",
-    responses=documented(Members, 403, 404),
+    responses=documented(Members, 400, 403, 404),
 )
 def set_role(registry: Asked, team: Text, principal: Text, body: RoleBody) -> JSONResponse:
     return _members(registry.set_role(team, principal, body.role))

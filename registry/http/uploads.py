@@ -91,7 +91,7 @@ def abandon(registry: Asked, upload_id: Text) -> None:
     "/{upload_id}/complete",
     operation_id="uploads_complete",
     summary="Verify what came, and let the team have it",
-    responses=documented(UploadDocument, 404, 409),
+    responses=documented(UploadDocument, 404, 409, 507),
 )
 def complete(registry: Asked, upload_id: Text) -> UploadDocument:
     """Every byte is read and hashed first. May be repeated."""
@@ -103,7 +103,7 @@ def complete(registry: Asked, upload_id: Text) -> UploadDocument:
     operation_id="uploads_put_part",
     status_code=204,
     summary="Send a part",
-    responses=documented(None, 400, 404, 408, 409, status=204),
+    responses=documented(None, 400, 404, 408, 409, 507, status=204),
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -1,10 +1,8 @@
-"""The shapes of versions, of look-ups, and of what is known about them."""
+"""The shapes of versions, and of what is known about them."""
 
 from typing import Any
 
-from pydantic import ConfigDict
-
-from registry.http.schemas import COMMIT, DIGEST, DIGITS, NAME, TIME, Error, Shape, example
+from registry.http.schemas import COMMIT, DIGEST, DIGITS, NAME, TIME, Shape, example, example_of
 
 
 class BaseOfVersion(Shape):
@@ -27,12 +25,6 @@ class File(Shape):
     sha256: str
 
 
-class AddressedFile(File):
-    """A file with the address where it stays."""
-
-    url: str
-
-
 class Parent(Shape):
     """A version that another one was made of, or that was made of it."""
 
@@ -41,79 +33,6 @@ class Parent(Shape):
     name: str
     version: int
     digest: str
-
-
-class EngineCompat(Shape):
-    """What an engine makes of an adapter as it is stored; a reason ends in its source, in parentheses."""
-
-    model_config = example(
-        engine="vllm", ok=False, reasons=["dora: it refuses DoRA (vllm-project/vllm: vllm/lora/peft_helper.py)"]
-    )
-
-    engine: str
-    ok: bool
-    reasons: list[str]
-
-
-class Resolution(Shape):
-    """Everything that a serving stack must check before it loads a version, under its serving name."""
-
-    model_config = example(
-        name=NAME,
-        version=3,
-        commit=COMMIT,
-        digest=DIGEST,
-        serving_name="support@sha256-7a67decc6d52",
-        alias="production",
-        seq=4,
-        status="active",
-        base={"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
-        rank=8,
-        alpha=16.0,
-        ranks={},
-        targets=["q_proj", "v_proj"],
-        dtype="BF16",
-        variants=[],
-        size=299_839,
-        files=[],
-        engine_compat=None,
-        parents=[],
-    )
-
-    name: str
-    version: int
-    commit: str
-    digest: str
-    serving_name: str
-    alias: str | None
-    seq: int | None
-    status: str
-    base: BaseOfVersion
-    rank: int
-    alpha: float
-    ranks: dict[str, int]
-    targets: list[str]
-    dtype: str
-    variants: list[str]
-    size: int
-    files: list[AddressedFile]
-    engine_compat: EngineCompat | None
-    parents: list[Parent]
-
-
-class ResolvedReference(Shape):
-    """One reference of a batch: its answer, or why there is none; `status` is what a look-up alone would have had."""
-
-    ref: str
-    status: int
-    answer: Resolution | None
-    error: Error | None
-
-
-class Resolutions(Shape):
-    """The answers of a batch, in its order."""
-
-    answers: list[ResolvedReference]
 
 
 class Version(Shape):
@@ -269,7 +188,12 @@ class Lineage(Shape):
 class ShownVersion(Version):
     """Everything that is known of a version; `aliases` are those that point to it, with their sequence numbers."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={})
+    model_config = example(
+        **example_of(Version),
+        aliases={"production": 4},
+        evaluations=[example_of(Evaluation)],
+        lineage=example_of(Lineage),
+    )
 
     aliases: dict[str, int]
     evaluations: list[Evaluation]

@@ -33,6 +33,10 @@ BEAT_EVERY = 15.0  # seconds after which a silent stream says that it lives
 LONGEST_WAIT = 60.0  # seconds that a long poll may ask for
 
 routes = APIRouter(prefix="/v1", tags=["watch"])
+_ANSWERS = documented(schemas.Watched, 400)
+_ANSWERS[200]["content"] = {
+    "text/event-stream": {"schema": {"type": "string"}, "example": "id: 42\nevent: alias.moved\ndata: {…}\n\n"}
+}
 
 
 class Tail:
@@ -103,7 +107,7 @@ class Tail:
     "/watch",
     operation_id="watch",
     summary="Events as they happen",
-    responses=documented(schemas.Watched, 400),
+    responses=_ANSWERS,
 )
 async def watch(
     request: Request,

@@ -16,12 +16,6 @@ def _environment(home: Path) -> dict[str, str]:
     return ours | {"ADAPTERS_HOME": str(home), "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture
-def embedded(tmp_path: Path) -> Program:
-    """The `adapters` program on an empty embedded registry."""
-    return Program(_environment(tmp_path / "home"))
-
-
 @pytest.fixture(
     params=[
         "embedded",
@@ -32,7 +26,7 @@ def embedded(tmp_path: Path) -> Program:
 def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]:
     """The `adapters` program on an empty registry, migrated where that is the operator's part."""
     if request.param == "embedded":
-        yield request.getfixturevalue("embedded")
+        yield Program(_environment(tmp_path / "home"))
         return
     blobs_url = request.getfixturevalue(request.param)
     postgres = request.getfixturevalue("postgres")

@@ -9,10 +9,9 @@ from peft import PeftModel
 from transformers import AutoModel
 
 from tests.e2e.program import Program
-from tests.factories import EXAMPLES, minilm_folder, smollm2_file
+from tests.factories import EXAMPLES, minilm_folder
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
@@ -35,38 +34,6 @@ def test_push_blend_publish_pull_promote_roll_back(program: Program, tmp_path: P
     _is_the_dense_sum(folder, EXAMPLES / "minilm-sentiment-r8", EXAMPLES / "minilm-wordnet-r8")
     assert program("pull", "demo/both@production", "--to", folder)["bytes_moved"] == 0
     assert program("verify", "--deep")["damage"] == []
-
-
-def test_every_example_is_accepted_with_its_base_and_refused_with_the_other(embedded: Program) -> None:
-    embedded("base", "add", MINILM, minilm_folder())
-    embedded("base", "add", SMOLLM2, smollm2_file())
-    for folder in sorted(EXAMPLES.iterdir()):
-        wrong = MINILM if "smollm2" in folder.name else SMOLLM2
-        refusal = embedded("push", folder, f"real/{folder.name}", "--base", wrong, exit_code=4)
-        assert refusal["error"] == "base_mismatch"
-        assert refusal["detail"]["tensor"]
-        pushed = embedded("push", folder, f"real/{folder.name}")
-        assert pushed["version"]["base"]["evidence"] == "structural"
-    assert len(embedded("search", "--base", MINILM, "--target", "query")["versions"]) == 6
-    assert len(embedded("search", "--base", SMOLLM2)["versions"]) == 1
-
-
-def test_what_cannot_be_composed_is_refused_by_name(embedded: Program) -> None:
-    embedded("base", "add", MINILM, minilm_folder())
-    embedded("base", "add", SMOLLM2, smollm2_file())
-    for name in ("minilm-sentiment-r8", "minilm-debian-r4-dora-fp16", "minilm-wordnet-seqcls-r8", "smollm2-gloss-r8"):
-        embedded("push", EXAMPLES / name, f"demo/{name}")
-    plain = "demo/minilm-sentiment-r8"
-    refused = {
-        "demo/smollm2-gloss-r8": ("base_conflict", "MiniLM"),
-        "demo/minilm-debian-r4-dora-fp16": ("unsupported_adapter", "dora"),
-        "demo/minilm-wordnet-seqcls-r8": ("unsupported_adapter", "modules_to_save"),
-    }
-    for other, (error, named) in refused.items():
-        refusal = embedded("blend", f"{plain} + {other}", "--into", "demo/x", exit_code=4)
-        assert refusal["error"] == error
-        assert named in refusal["message"] and other in refusal["message"]
-    assert "demo/x" not in str(embedded("list"))
 
 
 def _holds_what_was_promised(folder: Path, resolved: dict[str, object]) -> None:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,32 +63,36 @@ class Server:
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start servers on free ports, by a database's URL and a store's; they end with the test."""
-    stops: list[Callable[[], None]] = []
+    with ExitStack() as stack:
 
-    def start(database_url: str, blobs_url: str | None = None) -> Server:
-        database, blobs_url = Database(database_url), blobs_url or (tmp_path / "blobs").as_uri()
-        ensure_schema(database, migrate=True)
-        registry = Registry(database, open_store(blobs_url))
-        server, thread = _run(lambda: Registry(Database(database_url), open_store(blobs_url)))
-        port = server.servers[0].sockets[0].getsockname()[1]
-        pool = urllib3.PoolManager()
+        def start(database_url: str, blobs_url: str | None = None) -> Server:
+            return stack.enter_context(running(database_url, blobs_url or (tmp_path / "blobs").as_uri()))
 
-        def stop() -> None:
-            server.should_exit = True
-            thread.join()
-            pool.clear()
-            registry.close()
-
-        stops.append(stop)
-        return Server(f"http://127.0.0.1:{port}", registry, pool)
-
-    yield start
-    for stop in stops:
-        stop()
+        yield start
 
 
-def _run(open_registry: Callable[[], Registry]) -> tuple[uvicorn.Server, threading.Thread]:
-    settings = ServerSettings.from_environment({}, host="127.0.0.1", port=0)
+@contextmanager
+def running(database_url: str, blobs_url: str, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server on a free port, with the settings that an environment names."""
+    database = Database(database_url)
+    ensure_schema(database, migrate=True)
+    registry = Registry(database, open_store(blobs_url))
+    server, thread = _run(lambda: Registry(Database(database_url), open_store(blobs_url)), environment or {})
+    port = server.servers[0].sockets[0].getsockname()[1]
+    pool = urllib3.PoolManager()
+    try:
+        yield Server(f"http://127.0.0.1:{port}", registry, pool)
+    finally:
+        server.should_exit = True
+        thread.join()
+        pool.clear()
+        registry.close()
+
+
+def _run(
+    open_registry: Callable[[], Registry], environment: Mapping[str, str]
+) -> tuple[uvicorn.Server, threading.Thread]:
+    settings = ServerSettings.from_environment(environment, host="127.0.0.1", port=0)
     config = uvicorn.Config(create_app(open_registry, settings), host="127.0.0.1", port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

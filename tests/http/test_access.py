@@ -29,11 +29,18 @@ def test_a_token_opens_the_door_until_it_is_revoked(server: Server) -> None:
     assert client.get(RESOLVE).status == 401
 
 
-def test_whoever_keeps_guessing_has_to_wait(server: Server) -> None:
+def test_whoever_keeps_guessing_has_to_wait_and_whoever_came_in_before_does_not(server: Server) -> None:
+    known, revoked = server.client("bob"), server.client("eve")
+    assert {client.get(RESOLVE).status for client in (known, revoked)} == {404}
+    (token,) = [t for t in server.registry.tokens() if t.principal == "eve"]
+    server.registry.revoke_token(token.id)
+    time.sleep(REMEMBERED)
     guesses = [Client(server.url, f"adp_{n}", server.pool).get(RESOLVE).status for n in range(FAILURES + 1)]
     assert guesses == [401] * FAILURES + [429]
     late = Client(server.url, "adp_late", server.pool).get(RESOLVE)
     assert 0 < int(late.headers["Retry-After"]) <= 60
+    assert [known.get(RESOLVE).status for _ in range(2)] == [404, 404]
+    assert [revoked.get(RESOLVE).status for _ in range(2)] == [401, 429]
 
 
 def test_a_server_is_called_by_its_own_name_only(server: Server) -> None:
