@@ -137,7 +137,8 @@ def move_bytes(folder: Path, out: Path, *, size: int) -> None:
 
 
 def hashed(path: Path) -> mmap.mmap:
-    data, digest, start = mmap.mmap(-1, path.stat().st_size), sha256(), 0
+    data = mmap.mmap(-1, path.stat().st_size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    digest, start = sha256(), 0
     data.madvise(mmap.MADV_HUGEPAGE)
     room = memoryview(data)
     with path.open("rb", buffering=0) as stream:

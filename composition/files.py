@@ -6,15 +6,11 @@ cleared, each module named, ranks that differ as anchored patterns. The same com
 """
 
 import json
-import math
-import mmap
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
 from torch import Tensor
 
 from composition import ia3
@@ -23,20 +19,18 @@ from composition.base_weights import BaseWeights
 from composition.dora import decomposed
 from composition.engine import Composition
 from composition.ia3 import load_scale
-from composition.low_rank import is_finite
 from composition.module import ComposedModule
 from composition.replaced import ComposedTensor, is_of_base, replacements, split
 from composition.single_file import diffusers_tensors, load_modules
+from composition.stored_tensors import read_tensors
 from composition.tensor_file import save_tensors
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
 from composition.verified_stream import verified
-from registry.domain.digest import CHUNK
-from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
+from registry.domain.errors import InvalidAdapter
 from registry.domain.records import FileEntry
-from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
+from registry.domain.spec import AdapterSpec, ModuleSpec
 from registry.formats import diffusers, peft
 from registry.formats.ia3 import PEFT_TYPE as IA3
-from registry.formats.safetensors import read_header
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -47,8 +41,6 @@ _FACTORS: Mapping[str, tuple[str, str]] = {
     "conv": ("lora_A.weight", "lora_B.weight"),
     "embedding": ("lora_embedding_A", "lora_embedding_B"),
 }
-_STORED = frozenset({"A", "B"})  # roles whose tensors stay in their dtype
-_DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -75,7 +67,7 @@ def load_adapter(
     with verified(stream, subject=subject, file=file) as source:
         if spec.summary.format != peft.NAME:
             return LoadedAdapter(subject, spec.summary, load_modules(source, spec, size=file.size, path=file.path))
-        tensors = _read_factors(source, spec, subject=subject, file=file)
+        tensors = read_tensors(source, spec, subject=subject, file=file)
     if spec.summary.peft_type == IA3:
         return LoadedAdapter(
             subject, spec.summary, (), scales=tuple(load_scale(module, tensors, subject) for module in spec.modules)
@@ -85,47 +77,6 @@ def load_adapter(
     modules = tuple(part for module in changed for part in _modules(module, tensors, subject, base=base))
     whole = tuple(item for module in replaced for item in replacements(module, tensors, subject, base=base))
     return LoadedAdapter(subject, spec.summary, modules, whole)
-
-
-def _read_factors(
-    source: "BufferedReader[Any]", spec: AdapterSpec, *, subject: str, file: FileEntry
-) -> dict[str, Tensor]:
-    roles = {name: role for module in spec.modules for role, name in module.tensors.items()}
-    header = read_header(source, size=file.size, path=file.path)
-    for entry in header.tensors:
-        if entry.name not in roles:
-            raise UnsupportedAdapter(subject, f"the tensor {entry.name!r}", "it belongs to no factor of a module")
-        if entry.dtype not in _DTYPES:
-            raise UnsupportedAdapter(subject, f"the dtype {entry.dtype}", f"known are {', '.join(_DTYPES)}")
-    data = _read_data(source, header.data_start, file)
-    tensors: dict[str, Tensor] = {}
-    for entry in header.tensors:
-        tensor = _tensor(data, entry, subject)
-        tensors[entry.name] = tensor if roles[entry.name] in _STORED else tensor.float()
-    return tensors
-
-
-def _read_data(source: "BufferedReader[Any]", start: int, file: FileEntry) -> mmap.mmap:
-    """Memory of a file's size, filled from `start` on: in large pages, since touching small ones takes long."""
-    data = mmap.mmap(-1, file.size)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        data.madvise(mmap.MADV_HUGEPAGE)
-    room = memoryview(data)
-    while start < file.size:
-        count = source.readinto(room[start : start + CHUNK])
-        if not count:
-            raise InvalidFile(file.path, f"byte {start}", "the file ends inside its tensors")
-        start += count
-    return data
-
-
-def _tensor(data: mmap.mmap, entry: TensorEntry, subject: str) -> Tensor:
-    """A tensor as it lies in a file's bytes; the header's reader has seen to it that it is aligned, and within them."""
-    count = math.prod(entry.shape)
-    tensor = torch.frombuffer(data, dtype=_DTYPES[entry.dtype], count=count, offset=entry.start).reshape(entry.shape)
-    if not is_finite(tensor):
-        raise InvalidAdapter(f"{subject}, tensor {entry.name}", "it has values that are NaN or infinite")
-    return tensor
 
 
 def _modules(
