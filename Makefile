@@ -57,8 +57,8 @@ check-docker: $(READY)  ## lint the images' files, install what the server image
 bench: $(READY)  ## benchmarks: ratios against a peer or a physical limit
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-http: $(READY)  ## look-ups over HTTP against the same server's empty answer
-	$(BIN)/python -m benchmarks.http $(ARGS)
+bench-http: $(READY)  ## look-ups over HTTP against an empty answer and MLflow; keeps the table in benchmarks/results/
+	$(BIN)/python -m benchmarks.http --keep $(ARGS)
 
 bench-compose: $(READY)  ## composing against PEFT, formulas and cp; keeps the table in benchmarks/results/
 	$(BIN)/python -m benchmarks.compose $(ARGS)

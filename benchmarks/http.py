@@ -1,147 +1,124 @@
-"""Look-ups over HTTP, with a token, against the same server's empty answer, which takes a token too.
+"""Look-ups over HTTP, with a token, against the same server's empty answer and against MLflow's look-up of an alias.
 
     python -m benchmarks.http [--sizes 10,10000] [--databases sqlite,postgresql] [--workers 1,4] [--rounds 10]
+                              [--mlflow FOLDER | --without-mlflow] [--keep]
 
 What is asked takes turns in every round, so that a slow moment of the machine hits all of it. `kept` are look-ups of
-aliases that were asked for before; `computed` ask for something that nobody did, and are answered from the database;
-`304` come from a client that has the answer. `healthz` is an answer without a token. Requests come from processes of
-their own over raw sockets that stay open, several at a time, so that the server is never waiting for them; the clients
-share the machine's cores with it.
+100 aliases that were asked for before; `304` come from a client that has the answer; `computed` ask for something that
+nobody did, and are answered from the database; `empty` is /v1/ping, which takes a token too. MLflow is asked for 20
+aliases, without a token; it is installed into an environment of its own, gone afterwards, unless --mlflow names one.
 """
 
 import argparse
-import itertools
-import multiprocessing
-import os
-import secrets
-import socket
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 import urllib3
 
 from benchmarks.bulk_load import populate
 from benchmarks.catalog_rows import Population
 from benchmarks.databases import fresh_database
+from benchmarks.http_load import CLIENTS, CONNECTIONS, Figures, Load, measure
+from benchmarks.http_servers import (
+    MODELS,
+    Served,
+    adapters_server,
+    mlflow_environment,
+    mlflow_look_up,
+    mlflow_server,
+    mlflow_version,
+)
 from benchmarks.lookup import reference_to
+from benchmarks.results import Cell, machine, save
+from registry.blobs.locate import open_store
 from registry.domain.reference import Reference
 from registry.service import Registry
 from registry.sql.engine import Database
 
-TARGET = 0.5  # of the empty answer's requests/s
-CLIENTS = 2  # processes
-CONNECTIONS = 8  # of each, which have a request under way at once
-SECONDS = 0.4  # of one measurement
+OF_EMPTY, OF_MLFLOW = 0.5, 90.0  # times their requests/s, which kept look-ups are to reach
+WARM_UP = 3.0  # seconds, in which every worker is asked for every alias
 HOT = 100  # aliases that are asked for again and again
+COLUMNS = (
+    "database",
+    "versions",
+    "workers",
+    "asked",
+    "requests/s",
+    "p50 ms",
+    "p99 ms",
+    "CPU µs",
+    "x empty",
+    "x MLflow",
+)
+Row = Mapping[str, Cell]
 
 
-@dataclass
-class Figures:
-    """Requests/s of each round, and latencies in seconds."""
-
-    rates: list[float] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-
-    def percentile(self, percent: int) -> float:
-        return statistics.quantiles(self.times, n=100, method="inclusive")[percent - 1] * 1e3
-
-
-@dataclass(frozen=True)
-class Load:
-    """Where requests go, and which: one after the other, again and again; `{n}` becomes a number that is new."""
-
-    port: int
-    requests: tuple[str, ...]
-    status: int
-
-
-def run(sizes: Sequence[int], databases: Sequence[str], workers: Sequence[int], *, rounds: int) -> bool:
-    """Measure and print; whether every kept look-up reached the target."""
-    heads = f"{'database':<12}{'versions':>10}{'workers':>9}  {'asked':<10}{'requests/s':>12}{'p50 ms':>8}{'p99 ms':>8}"
-    print(f"\n{heads}{'of empty':>10}   (target >= {TARGET} for kept)", flush=True)
-    reached = True
-    for kind, size in itertools.product(databases, sizes):
-        with fresh_database(kind) as url:
-            secret = _fill(url, size)
-            for count in workers:
-                with _served(url, count) as port:
-                    figures = _measure(port, secret, size, rounds=rounds)
-                reached &= _print(kind, size, count, figures)
-    return reached
+def run(
+    sizes: Sequence[int],
+    databases: Sequence[str],
+    workers: Sequence[int],
+    *,
+    rounds: int,
+    mlflow: Served | None,
+) -> list[Row]:
+    """Measure and print; the table's rows."""
+    print(f"{'':<24}" + "".join(f"{column:>12}" for column in COLUMNS[3:]), flush=True)
+    rows: list[Row] = []
+    for kind in databases:
+        for size in sizes:
+            with fresh_database(kind) as url:
+                secret = _fill(url, size)
+                for count in workers:
+                    with adapters_server(url, count) as served:
+                        figures = _measure(_loads(served, secret, size), mlflow, rounds=rounds)
+                    rows += _rows(figures, {"database": kind, "versions": size, "workers": count})
+    return rows
 
 
 def _fill(url: str, size: int) -> str:
     database = Database(url)
     populate(database, Population(size))
     with tempfile.TemporaryDirectory() as folder:
-        from registry.blobs.locate import open_store
-
         registry = Registry(database, open_store(f"file://{folder}"))
         secret = registry.create_token("bench", principal="bench-root", operator=True).secret
     database.close()
     return secret
 
 
-@contextmanager
-def _served(url: str, workers: int) -> Iterator[int]:
-    """So many worker processes behind one socket."""
-    listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    listening.set_inheritable(True)
-    port = listening.getsockname()[1]
-    with tempfile.TemporaryDirectory() as blobs:
-        command = [sys.executable, "-m", "benchmarks.http_worker", url, blobs, str(listening.fileno()), str(port)]
-        processes = [subprocess.Popen(command, pass_fds=[listening.fileno()]) for _ in range(workers)]
-        listening.close()
-        try:
-            retries = urllib3.Retry(40, backoff_factor=0.1, backoff_max=1)
-            for _ in range(4 * workers):
-                urllib3.request("GET", f"http://127.0.0.1:{port}/healthz", retries=retries)
-            time.sleep(workers)  # the others come up too
-            yield port
-        finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait()
-
-
-def _measure(port: int, secret: str, size: int, *, rounds: int) -> dict[str, Figures]:
-    loads = _loads(port, secret, size)
+def _measure(loads: Mapping[str, tuple[Load, int]], mlflow: Served | None, *, rounds: int) -> dict[str, Figures]:
+    if mlflow is not None:
+        asked = tuple(_request(mlflow_look_up(number)) for number in range(MODELS))
+        loads = {**loads, "MLflow": (Load(mlflow.port, asked, seconds=1.0), mlflow.group)}
+    for load, group in loads.values():
+        measure(replace(load, seconds=WARM_UP), Figures(), group=group)
     figures = {what: Figures() for what in loads}
-    for number in range(rounds + 1):
-        for what, load in loads.items():
-            rate, times = _under_load(load)
-            if number:  # the first round warms up
-                figures[what].rates.append(rate)
-                figures[what].times.extend(times)
+    for _ in range(rounds):
+        for what, (load, group) in loads.items():
+            measure(load, figures[what], group=group)
     return figures
 
 
-def _loads(port: int, secret: str, size: int) -> dict[str, Load]:
-    references = [reference_to(index * size // min(HOT, size), "alias") for index in range(min(HOT, size))]
-    paths = [_path(reference) for reference in references]
-    request = "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + secret + "\r\n{more}\r\n"
-    tags = [_tag(port, secret, path) for path in paths]
-    return {
-        "healthz": Load(port, (request.format(path="/healthz", more=""),), 200),
-        "empty": Load(port, (request.format(path="/v1/ping", more=""),), 200),
-        "kept": Load(port, tuple(request.format(path=path, more="") for path in paths), 200),
-        "304": Load(
-            port,
-            tuple(
-                request.format(path=path, more=f"If-None-Match: {tag}\r\n")
-                for path, tag in zip(paths, tags, strict=True)
-            ),
-            304,
-        ),
-        "computed": Load(port, tuple(request.format(path=f"{p}&max_rank=1{{n}}", more="") for p in paths), 200),
+def _loads(served: Served, secret: str, size: int) -> dict[str, tuple[Load, int]]:
+    hot = min(HOT, size)
+    paths = [_path(reference_to(index * size // hot, "alias")) for index in range(hot)]
+    token = f"Authorization: Bearer {secret}\r\n"
+    tags = [_tag(served.port, secret, path) for path in paths]
+    seen = tuple(_request(path, f"{token}If-None-Match: {tag}\r\n") for path, tag in zip(paths, tags, strict=True))
+    loads = {
+        "empty": Load(served.port, (_request("/v1/ping", token),)),
+        "kept": Load(served.port, tuple(_request(path, token) for path in paths)),
+        "304": Load(served.port, seen, 304),
+        "computed": Load(served.port, tuple(_request(f"{path}&max_rank=1{{n}}", token) for path in paths)),
     }
+    return {what: (load, served.group) for what, load in loads.items()}
+
+
+def _request(path: str, headers: str = "") -> str:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n"
 
 
 def _path(reference: Reference) -> str:
@@ -153,69 +130,73 @@ def _tag(port: int, secret: str, path: str) -> str:
     return urllib3.request("GET", url, headers={"Authorization": f"Bearer {secret}"}).headers["ETag"]
 
 
-def _under_load(load: Load) -> tuple[float, list[float]]:
-    """Requests/s over all clients, and how long each took."""
-    with multiprocessing.get_context("fork").Pool(CLIENTS) as pool:
-        done = pool.map(_client, [load] * CLIENTS, chunksize=1)
-    return sum(len(times) / seconds for times, seconds in done), [time for times, _ in done for time in times]
+def _rows(figures: Mapping[str, Figures], of: Row) -> list[Row]:
+    found = []
+    for what, measured in figures.items():
+        row: dict[str, Cell] = {
+            **of,
+            "asked": what,
+            "requests/s": round(measured.rate),
+            "p50 ms": measured.percentile(50),
+            "p99 ms": measured.percentile(99),
+            "CPU µs": round(measured.cpu_each),
+            "x empty": measured.times_of(figures["empty"]),
+            "x MLflow": measured.times_of(figures["MLflow"]) if "MLflow" in figures else None,
+        }
+        cells = (row[column] for column in COLUMNS[3:])
+        texts = (f"{cell:.2f}" if isinstance(cell, float) else str(cell or "") for cell in cells)
+        place = f"{of['database']:<11}{of['versions']:>10,} x{of['workers']}"
+        print(f"{place:<24}" + "".join(f"{text:>12}" for text in texts), flush=True)
+        found.append(row)
+    return found
 
 
-def _client(load: Load) -> tuple[list[float], float]:
-    """Keep every connection busy for a while."""
-    connections = [socket.create_connection(("127.0.0.1", load.port)) for _ in range(CONNECTIONS)]
-    turn, times, unique = itertools.count(secrets.randbelow(HOT)), [], secrets.randbelow(10**6) + 10**6
-    expected = f"HTTP/1.1 {load.status}".encode()
-    started_at = time.perf_counter()
-    while time.perf_counter() - started_at < SECONDS:
-        sent = []
-        for connection in connections:
-            number = next(turn)
-            text = load.requests[number % len(load.requests)].replace("{n}", str(unique + number))
-            sent.append(time.perf_counter())
-            connection.sendall(text.encode())
-        for connection, at in zip(connections, sent, strict=True):
-            answer = _answer(connection)
-            times.append(time.perf_counter() - at)
-            assert answer.startswith(expected), answer[:200]
-    seconds = time.perf_counter() - started_at
-    for connection in connections:
-        connection.close()
-    return times, seconds
-
-
-def _answer(connection: socket.socket) -> bytes:
-    answer = connection.recv(65536)
-    while (end := answer.find(b"\r\n\r\n")) < 0:
-        answer += connection.recv(65536)
-    at = answer.find(b"content-length: ", 0, end)
-    length = int(answer[at + 16 : answer.find(b"\r\n", at)]) if at >= 0 else 0
-    while len(answer) < end + 4 + length:
-        answer += connection.recv(65536)
-    return answer
-
-
-def _print(kind: str, size: int, workers: int, figures: dict[str, Figures]) -> bool:
-    for what, found in figures.items():
-        rounds = zip(found.rates, figures["empty"].rates, strict=True)
-        ratio = statistics.median(rate / empty for rate, empty in rounds)
-        rate = statistics.median(found.rates)
-        line = f"{kind:<12}{size:>10,}{workers:>9}  {what:<10}{rate:>12,.0f}"
-        print(f"{line}{found.percentile(50):>8.2f}{found.percentile(99):>8.2f}{ratio:>10.2f}", flush=True)
-        if what == "kept":
-            reached = ratio >= TARGET
-    return reached
+def missed(rows: Sequence[Row]) -> list[str]:
+    """Where kept look-ups did not reach what they were to reach."""
+    found = []
+    for row in rows:
+        place = f"{row['database']}, {row['versions']:,} versions, {row['workers']} workers"
+        for column, least in (("x empty", OF_EMPTY), ("x MLflow", OF_MLFLOW)):
+            ratio = row[column]
+            if row["asked"] == "kept" and isinstance(ratio, float) and ratio < least:
+                found.append(f"{place}: {ratio:.2f} {column} is less than {least}")
+    return found
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Look-ups over HTTP against the server's empty answer.")
-    parser.add_argument("--sizes", default="10,10000", help="numbers of versions, by commas")
+    given = _arguments()
+    sizes, workers = ([int(number) for number in text.split(",")] for text in (given.sizes, given.workers))
+    with ExitStack() as stack:
+        mlflow, told = None, ""
+        if not given.without_mlflow:
+            program = stack.enter_context(mlflow_environment(given.mlflow))
+            mlflow, told = stack.enter_context(mlflow_server(program)), f"MLflow {mlflow_version(program)}, "
+        rows = run(sizes, given.databases.split(","), workers, rounds=given.rounds, mlflow=mlflow)
+    notes = [
+        f"{told}{CLIENTS} client processes of {CONNECTIONS} connections each share {machine()['cores']} cores with the "
+        "servers: requests/s are what that leaves them; CPU µs are the server's own processor time for one request.",
+        "`kept` is to reach 0.5 x empty and 90 x MLflow (its four workers by default; no tokens). `computed` is never "
+        "kept: what a look-up costs that nobody asked for since its adapter changed.",
+        f"{given.rounds} rounds, in which all take turns; ratios are medians over the rounds.",
+    ]
+    lines = missed(rows)
+    print("\n".join(lines) or "every target is reached")
+    if given.keep:
+        packages = ("fastapi", "uvicorn", "httptools", "uvloop", "sqlalchemy", "psycopg")
+        save("http", rows, COLUMNS, title="Look-ups over HTTP", notes=notes, packages=packages)
+    return 1 if lines else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Look-ups over HTTP against an empty answer and against MLflow.")
+    parser.add_argument("--sizes", default="10,10000,1000000", help="numbers of versions, by commas")
     parser.add_argument("--databases", default="sqlite,postgresql", help="sqlite, postgresql or both, by commas")
     parser.add_argument("--workers", default="1,4", help="numbers of worker processes, by commas")
     parser.add_argument("--rounds", type=int, default=10, help="measurements of each kind")
-    given = parser.parse_args()
-    sizes, workers = ([int(n) for n in text.split(",")] for text in (given.sizes, given.workers))
-    print(f"{os.cpu_count()} cores, {CLIENTS} clients of {CONNECTIONS} connections")
-    return 0 if run(sizes, given.databases.split(","), workers, rounds=given.rounds) else 1
+    parser.add_argument("--mlflow", type=Path, help="an environment that has MLflow, instead of a new one")
+    parser.add_argument("--without-mlflow", action="store_true", help="compare with the empty answer only")
+    parser.add_argument("--keep", action="store_true", help="write the table to benchmarks/results/")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

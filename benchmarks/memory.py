@@ -12,6 +12,11 @@ def peak_mebibytes(work: Callable[[], object]) -> float:
     return (_status("VmHWM") - before) / 1024
 
 
+def resident_mebibytes() -> float:
+    """What the process has in memory now, with the pages of shared libraries."""
+    return _status("VmRSS") / 1024
+
+
 def _status(field: str) -> int:
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1])

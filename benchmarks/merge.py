@@ -3,7 +3,8 @@
 A bf16 Llama in three shards and a rank-16 adapter of all its linear layers. Contenders run as processes of their own,
 interleaved in one run, and each ends with its bytes on the disk:
 
-    cp         cp -r of the base, then fsync of every file: the floor
+    cp         cp -r of the base, then fsync of every file
+    floor      the same while as many threads as there are processors hash the base: what no merge can leave out
     merge      ours: reads the adapter, merges, hashes every shard
     command    `adapters merge` from its start to its end: also imports, registry, composing, the base's fingerprint
     peft       from_pretrained, merge_and_unload, save_pretrained, fsync
@@ -14,6 +15,7 @@ processor time, and the peak of resident memory of the process (what it maps of 
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -22,14 +24,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.memory import resident_mebibytes
+from benchmarks.merge_peers import MERGEKIT, MERGEKIT_SCRIPT, mergekit_python, run_peft, sync
 from benchmarks.results import Cell, save
 
-MERGEKIT = "mergekit==0.1.5"
-COLUMNS = ("contender", "median s", "best s", "CPU s", "x cp", "x merge", "peak MiB")
+COLUMNS = ("contender", "median s", "best s", "CPU s", "x cp", "x floor", "x merge", "peak MiB", "target", "met")
+TARGETS = {"merge": ("x cp", 1.3), "command": ("peak MiB", 300)}
 
 _PROGRAM = (sys.executable, "-c", "from cli.main import run; run()")
 
@@ -37,6 +42,20 @@ _PROGRAM = (sys.executable, "-c", "from cli.main import run; run()")
 def run_cp(folder: Path) -> None:
     subprocess.run(["cp", "-r", str(folder / "base"), str(folder / "out")], check=True)
     sync(folder / "out")
+
+
+def run_floor(folder: Path) -> None:
+    files = list((folder / "base").glob("*.safetensors"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        hashing = [pool.submit(_hash, file) for file in files]
+        run_cp(folder)
+        for each in hashing:
+            each.result()
+
+
+def _hash(file: Path) -> None:
+    with file.open("rb", buffering=0) as stream:
+        hashlib.file_digest(stream, "sha256")
 
 
 def run_merge(folder: Path) -> None:
@@ -52,7 +71,7 @@ def run_merge(folder: Path) -> None:
     stored, weights = read_base(folder / "base"), open_weights(folder / "adapter")
     places = place_modules(weights.spec.modules, stored, headers_index(stored), name="base")
     contributions = []
-    with OpenFiles.of([weights.file]) as files:
+    with OpenFiles.of(weights.files) as files:
         for module in weights.spec.modules:
             factors = read_factors(files, weights, module)
             delta = LowRank(factors.right, factors.left, factors.scaling)
@@ -61,23 +80,12 @@ def run_merge(folder: Path) -> None:
     merge_shards(plan, changes_of(contributions), workers=os.cpu_count() or 1, progress=lambda *_: None)
 
 
-def run_peft(folder: Path) -> None:
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(str(folder / "base"), dtype=torch.bfloat16)
-    merged = PeftModel.from_pretrained(model, str(folder / "adapter")).merge_and_unload()
-    merged.save_pretrained(str(folder / "out"), max_shard_size="800MB")
-    sync(folder / "out")
-
-
 def run_floors(_folder: Path) -> None:
-    """Print the processor seconds that a GB takes where nothing can be left out: sha256, and the sums in float32."""
-    import hashlib
-
+    """Print what can't be left out: processor seconds a GB for sha256 and for sums in float32, and MiB of imports."""
     import torch
 
+    import cli.merge
+    import composition.merge_job
     from composition.shards import CHUNK, block_rows
 
     data, width = bytearray(os.urandom(CHUNK)), 2048
@@ -92,8 +100,10 @@ def run_floors(_folder: Path) -> None:
         for block in torch.split(rows, len(total)):
             block.copy_(total[: len(block)].copy_(block).addmm_(left[: len(block)], right))
 
+    assert cli.merge and composition.merge_job
+    imports = resident_mebibytes()
     found = [min(_seconds_a_gigabyte(work) for _ in range(5)) for work in (lambda: hashlib.sha256(data), add)]
-    print(json.dumps(found))
+    print(json.dumps([*found, imports]))
 
 
 def _seconds_a_gigabyte(work: Callable[[], object]) -> float:
@@ -105,14 +115,9 @@ def _seconds_a_gigabyte(work: Callable[[], object]) -> float:
     return (time.thread_time() - start) / (20 * CHUNK) * 1e9
 
 
-def sync(folder: Path) -> None:
-    for file in folder.iterdir():
-        with file.open("rb+") as stream:
-            os.fsync(stream.fileno())
-
-
 _OURS: dict[str, tuple[Callable[[Path], None], Sequence[str]]] = {
     "cp": (run_cp, ()),
+    "floor": (run_floor, ()),
     "merge": (run_merge, ("composition.base_merge", "composition.weights", "composition.placement")),
     "floors": (run_floors, ("composition.shards",)),
     "peft": (run_peft, ("peft", "transformers.models.llama.modeling_llama")),
@@ -131,25 +136,6 @@ def child(name: str, folder: Path) -> None:
     start, cpu = time.perf_counter(), time.process_time()
     work(folder)
     print(json.dumps([time.perf_counter() - start, time.process_time() - cpu]))
-
-
-_MERGEKIT = """
-import json, os, shutil, sys, time, yaml
-from pathlib import Path
-import transformers.models.llama.modeling_llama
-from mergekit.config import MergeConfiguration
-from mergekit.merge import run_merge
-from mergekit.options import MergeOptions
-folder = Path(sys.argv[1])
-text = f"merge_method: passthrough\\ndtype: bfloat16\\nmodels:\\n- model: {folder}/base+{folder}/adapter\\n"
-start, cpu = time.perf_counter(), time.process_time()
-options = MergeOptions(copy_tokenizer=False, lora_merge_cache=str(folder / "cache"), out_shard_size=800_000_000)
-run_merge(MergeConfiguration.model_validate(yaml.safe_load(text)), str(folder / "out"), options=options)
-for file in (folder / "out").iterdir():
-    with file.open("rb+") as stream:
-        os.fsync(stream.fileno())
-print(json.dumps([time.perf_counter() - start, time.process_time() - cpu]))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +163,17 @@ class Bench:
             paths = ["--base", str(self.folder / "base"), "--out", str(self.folder / "out")]
             return [*_PROGRAM, "merge", "bench/adapter", *paths]
         if name == "mergekit":
-            return [str(self.mergekit), "-c", _MERGEKIT, str(self.folder)]
+            return [str(self.mergekit), "-c", MERGEKIT_SCRIPT, str(self.folder)]
         return [sys.executable, "-m", "benchmarks.merge", "--child", name, "--folder", str(self.folder)]
 
     def floors(self) -> str:
         """What can't be left out, as a sentence."""
         done = subprocess.run(self.line("floors"), check=True, capture_output=True, text=True)
-        sha, add = json.loads(done.stdout.splitlines()[0])
-        return f"one core: sha256 takes {sha:.2f} s a GB, converting, adding rank 16 and rounding {add:.2f} s"
+        sha, add, imports = json.loads(done.stdout.splitlines()[0])
+        return (
+            f"one core: sha256 takes {sha:.2f} s a GB, converting, adding rank 16 and rounding {add:.2f} s; "
+            f"of the command's memory {imports:.0f} MiB are what it imports, torch above all"
+        )
 
     def measure(self, name: str) -> tuple[float, float, float]:
         """Seconds, processor seconds and MiB resident of one run."""
@@ -203,18 +192,8 @@ class Bench:
             output.seek(0)
             if name != "command":
                 wall, own = json.loads(output.read().splitlines()[-1])
-                cpu = cpu if name == "cp" else own
+                cpu = cpu if name in ("cp", "floor") else own
         return wall, cpu, usage.ru_maxrss / 1024
-
-
-def mergekit_python(cache: Path) -> Path:
-    """The Python of an environment that has mergekit; made the first time, by pip."""
-    python = cache / "mergekit" / "bin" / "python"
-    if not (cache / "mergekit" / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(cache / "mergekit")], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", MERGEKIT], check=True)
-        (cache / "mergekit" / "complete").touch()
-    return python
 
 
 def rows(found: dict[str, list[tuple[float, float, float]]]) -> list[dict[str, Cell]]:
@@ -223,16 +202,26 @@ def rows(found: dict[str, list[tuple[float, float, float]]]) -> list[dict[str, C
     for name, runs in found.items():
         seconds, cpu, memory = zip(*runs, strict=True)
         row: dict[str, Cell] = {"contender": name, "median s": median(seconds), "best s": min(seconds)}
-        row |= {"CPU s": median(cpu), "peak MiB": round(max(memory)) if name != "cp" else None}
-        for column, other in (("x cp", "cp"), ("x merge", "merge")):
+        row |= {"CPU s": median(cpu), "peak MiB": None if name in ("cp", "floor") else round(max(memory))}
+        for other in ("cp", "floor", "merge"):
             if other in found:
-                row[column] = median(run[0] / floor[0] for run, floor in zip(runs, found[other], strict=True))
+                row[f"x {other}"] = median(run[0] / one[0] for run, one in zip(runs, found[other], strict=True))
+        row |= _verdict(name, row)
         table.append({column: row.get(column) for column in COLUMNS})
     return table
 
 
+def _verdict(name: str, row: dict[str, Cell]) -> dict[str, Cell]:
+    column, most = TARGETS.get(name, ("", 0.0))
+    found = row.get(column)
+    if not isinstance(found, int | float):
+        return {}
+    met = "yes" if found <= most else f"no, {found / most:.2f} x off"
+    return {"target": f"{column} ≤ {most}", "met": met}
+
+
 def main() -> None:
-    names = ("cp", "merge", "command", "peft", "mergekit")
+    names = ("cp", "floor", "merge", "command", "peft", "mergekit")
     parser = argparse.ArgumentParser(description="merging against cp, PEFT and mergekit")
     parser.add_argument("--gigabytes", type=float, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -263,15 +252,16 @@ def report(table: list[dict[str, Cell]], *, title: str, floors: str, keep: bool)
     print(title)
     for row in table:
         cells = (f"{cell:.3g}" if isinstance(cell, float) else str(cell or "") for cell in row.values())
-        print("  " + "".join(f"{cell:>10}" for cell in cells))
+        print("  " + " ".join(f"{cell:>10}" for cell in cells))
     print(f"  {floors}")
     if keep:
         notes = [
             "medians of interleaved rounds; ratios are medians of each round's ratio",
             "cp: with fsync; merge: without imports; command: all of `adapters merge`, with the base's fingerprint",
             f"peft: merge_and_unload and save_pretrained; mergekit: {MERGEKIT}, in its own environment",
-            f"{floors}: with two cores or fewer, these and not the disk are the floor",
-            "resident memory counts the pages of shared libraries: importing torch alone is about 220 MiB",
+            floors,
+            "floor: cp and sha256 of the same bytes at once; the sums in float32 come on top of it",
+            "resident memory counts the pages of shared libraries, and the adapter's factors",
         ]
         save("merge", table, COLUMNS, title=title, notes=notes, packages=("torch", "peft", "transformers"))
 

@@ -36,7 +36,12 @@ def _open() -> Opened:
     return open_registry(os.environ)
 
 
+def on_server() -> bool:
+    """Whether commands work against a server."""
+    return bool(Settings.from_environment(os.environ).server)
+
+
 def refuse_on_server(command: str, reason: str, instead: str) -> None:
     """End a command that can't work against a server before it has done anything. Raises NotOnServer."""
-    if Settings.from_environment(os.environ).server:
+    if on_server():
         raise NotOnServer(command, reason, instead)

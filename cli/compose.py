@@ -1,29 +1,24 @@
 """blend: an expression or a recipe becomes a published version."""
 
 import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cli.client import opened
+from cli.blending import blended, describe_blend
+from cli.client import on_server, opened
 from cli.command import ADAPTER_NAME, command
-from cli.facts import base_text, shape_text, warn_if_declared
-from cli.output import Output, facts, heading, next_step, say, table
-from cli.report import report_facts, report_table
-from cli.text import number
+from cli.jobs import describe_job
+from cli.methods import describe_methods, methods_document
+from cli.output import Output
 from registry.domain import expression
-from registry.domain.documents import version_document
-from registry.domain.errors import WrongUsage
-from registry.domain.method import Method, Parameter
-from registry.domain.methods import METHODS
+from registry.domain.errors import NotOnServer, WrongUsage
+from registry.domain.job_documents import job_document, submitted_document
+from registry.domain.jobs import REPORTS, CompositionOrder
 from registry.domain.recipe import DTYPES, Recipe
 from registry.domain.reference import AdapterName
 from registry.domain.replacements import Replacements
-
-if TYPE_CHECKING:
-    from composition.jobs import BlendResult
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
@@ -31,7 +26,7 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 def _show_methods(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
         as_json = "--json" in context.find_root().obj
-        Output(as_json).answer({"methods": [_method_document(m) for m in METHODS.values()]}, _method_table)
+        Output(as_json).answer(methods_document(), describe_methods)
         context.exit()
 
 
@@ -81,12 +76,13 @@ def _check_device(_context: click.Context, _parameter: click.Parameter, device: 
 @click.option("--dry-run", is_flag=True, help="Compute and report, and keep nothing.")
 @click.option(
     "--report",
-    type=click.Choice(["sample", "full"]),
+    type=click.Choice(REPORTS),
     default="sample",
     show_default=True,
     help="Count conflicts of sign in a sample of large modules, or in every entry.",
 )
 @click.option("--force", is_flag=True, help="Compute again even if this recipe has given a version already.")
+@click.option("--no-wait", is_flag=True, help="Only ask for it: a server, or `adapters worker`, does it.")
 @click.option(
     "--methods",
     is_flag=True,
@@ -104,8 +100,9 @@ def blend(
     dtype: str | None,
     replacements: str | None,
     device: str,
+    base: Path | None,
     aliases: tuple[str, ...],
-    report: str,
+    no_wait: bool,
     **choices: Any,
 ) -> None:
     """Compose adapters by an expression and publish the result.
@@ -117,21 +114,36 @@ def blend(
     recipe = recipe.with_replacements(Replacements.parse(replacements)) if replacements else recipe
     if into is None:
         raise WrongUsage("--into team/name is missing: the adapter that gets the result")
+    order = CompositionOrder(into, recipe, aliases=tuple(dict.fromkeys(aliases)), **choices)
+    _check_place(no_wait, device, base)
+    if no_wait:
+        _ask(out, order)
+        return
     with opened() as registry, out.progress() as progress:
-        from composition.jobs import blend as compose  # lazy: start-up time
-
-        _prepare(device)
-        choices |= {"aliases": tuple(dict.fromkeys(aliases)), "every_entry": report == "full"}
-        result = compose(registry, recipe, into, device=device, progress=progress, **choices)
-    dry_run = bool(choices["dry_run"])
-    out.answer(_document(result, dry_run), lambda: _describe(result, dry_run))
+        document = blended(registry, order, device=device, base=base, progress=progress)
+    out.answer(document, lambda: describe_blend(document))
 
 
-def _prepare(device: str) -> None:
-    import torch  # lazy: start-up time
+def _check_place(no_wait: bool, device: str, base: Path | None) -> None:
+    """Refuse options of the process that computes, where that is another one. Raises NotOnServer, WrongUsage."""
+    options = {"--device": device != "auto", "--base": base is not None}
+    given = next((option for option, is_given in options.items() if is_given), None)
+    if given and on_server():
+        instead = "leave it out, or blend in an embedded registry (unset ADAPTERS_REGISTRY), then push the result"
+        raise NotOnServer(f"blend {given}", "it is about the machine that computes, which is the server's", instead)
+    if given and no_wait:
+        raise WrongUsage(f"{given} is about the machine that computes, which is another one with --no-wait")
 
-    if device == "cpu" or not torch.cuda.is_available():
-        torch.set_num_threads(1)  # the fastest for small factors, and the same bits on every machine
+
+def _ask(out: Output, order: CompositionOrder) -> None:
+    with opened() as registry:
+        submitted = registry.submit(order)
+    if submitted.job is None:
+        document = submitted_document(submitted)
+        out.answer(document, lambda: describe_blend(document))
+        return
+    job = submitted.job
+    out.answer({"job": job_document(job)}, lambda: describe_job(job))
 
 
 def _recipe(text: str | None, file: Any, *, rank: int | None, dtype: str | None) -> Recipe:
@@ -145,96 +157,3 @@ def _recipe(text: str | None, file: Any, *, rank: int | None, dtype: str | None)
         recipe = read_recipe(file, dtype=dtype)
     recipe = recipe.with_dtype(dtype) if dtype else recipe
     return recipe.with_rank(rank) if rank else recipe
-
-
-def _document(result: "BlendResult", dry_run: bool) -> dict[str, Any]:
-    return {
-        "created": result.created,
-        "dry_run": dry_run,
-        "expression": expression.format(result.recipe),
-        "recipe_digest": result.recipe.digest,
-        "recipe": result.recipe.document(),
-        "version": version_document(result.version, files=True) if result.version else None,
-        "report": result.report.document() if result.report else None,
-    }
-
-
-def _describe(result: "BlendResult", dry_run: bool) -> None:
-    version, report = result.version, result.report
-    rows: list[tuple[str, str]] = []
-    if version and not dry_run:
-        rows += [("version", f"{version.reference}{_how_known(result)}"), ("digest", f"sha256:{version.digest}")]
-        rows += [("base", base_text(version.base)), ("adapter", shape_text(version.summary))]
-    rows += [("made of", expression.format(result.recipe)), ("recipe", f"sha256:{result.recipe.digest}")]
-    if result.recipe.replacements:
-        rows.append(("replaced", f"modules and biases: {result.recipe.replacements}"))
-    facts([*rows, *(report_facts(report) if report else ())])
-    if report:
-        report_table(report)
-    if dry_run:
-        say("a dry run: nothing was kept")
-    elif version:
-        warn_if_declared(version.base)
-        next_step(f"adapters pull {version.reference}")
-
-
-def _how_known(result: "BlendResult") -> str:
-    if result.report is None:
-        return " (this recipe gave it before; --force computes it again)"
-    return "" if result.created else " (the same content was there already)"
-
-
-def _method_document(method: Method) -> dict[str, Any]:
-    return {
-        "name": method.name,
-        "revision": method.revision,
-        "written": method.written,
-        "summary": method.summary,
-        "source": method.source,
-        "parameters": [_parameter_document(parameter) for parameter in method.parameters],
-        "presets": {name: dict(options) for name, options in method.presets.items()},
-    }
-
-
-def _parameter_document(parameter: Parameter) -> Mapping[str, Any]:
-    return {
-        "name": parameter.name,
-        "type": parameter.type,
-        "minimum": parameter.minimum,
-        "maximum": parameter.maximum,
-        "choices": list(parameter.choices),
-        "default": parameter.default,
-        "required": parameter.default is None and not parameter.optional,
-        "summary": parameter.summary,
-    }
-
-
-def _method_table() -> None:
-    for method in METHODS.values():
-        heading(method.written)
-        say(method.summary)
-        say(f"Source: {method.source}")
-        if rows := _parameter_rows(method.parameters):
-            table(["parameter", "values", "default", "meaning"], rows)
-        if method.presets:
-            say(f"preset={' or '.join(method.presets)} gives the numbers of that tool")
-
-
-def _parameter_rows(parameters: Iterable[Parameter]) -> list[list[str]]:
-    return [
-        [p.name, _values(p), _default(p), p.summary]
-        for p in parameters
-        if p.type != "weights"  # written as coefficients
-    ]
-
-
-def _values(parameter: Parameter) -> str:
-    if parameter.choices:
-        return ", ".join(parameter.choices)
-    return f"{number(parameter.minimum)} to {number(parameter.maximum)}"
-
-
-def _default(parameter: Parameter) -> str:
-    if parameter.default is None:
-        return "" if parameter.optional else "required"
-    return str(parameter.default)

@@ -31,7 +31,11 @@ _TARGETS = ("peft", "kohya", "diffusers", "gguf")
     "to", metavar="OUT", type=click.Path(path_type=Path), help="what to write: a folder for peft, else a file"
 )
 @click.option("--to", "target", type=click.Choice(_TARGETS), required=True, help="The format to write.")
-@click.option("--base", type=click.Path(exists=True, path_type=Path), help="For gguf: the base's folder or GGUF file.")
+@click.option(
+    "--base",
+    type=click.Path(exists=True, path_type=Path),
+    help="The base's folder or GGUF file: for gguf, and PEFT's LoHa and LoKr.",
+)
 def convert(out: Output, source: str, to: Path, target: str, base: Path | None) -> None:
     """Write an adapter in another format, its effect unchanged.
 

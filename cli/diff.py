@@ -8,12 +8,12 @@ import click
 
 from cli.client import opened
 from cli.command import command, reference_argument
-from cli.facts import layers_alike
 from cli.output import Output, draw, heading, say, table
 from cli.text import number, short_digest
 from registry.domain.errors import BaseConflict, FileNotInVersion, InvalidAdapter, RankMismatch, UnsupportedAdapter
 from registry.domain.records import Version
 from registry.domain.reference import Reference
+from registry.domain.spec import layers_alike
 
 if TYPE_CHECKING:
     from cli.client import Opened

@@ -1,13 +1,9 @@
 """How versions, bases and moves are put in words, the same in every command."""
 
-import re
-
 from cli.output import warn
 from cli.text import count, number, short_digest
 from registry.domain.records import AliasMove, BaseModel, Evidence, Version, VersionBase
 from registry.domain.spec import AdapterSummary
-
-_LAYER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # a component of a module's path that is a number
 
 _MEANING = {
     Evidence.EXACT: "weights hashed",
@@ -53,11 +49,6 @@ def shape_text(summary: AdapterSummary) -> str:
 def status_text(version: Version) -> str:
     """A status with its reason."""
     return version.status.value + (f": {version.status_reason}" if version.status_reason else "")
-
-
-def layers_alike(module: str) -> str:
-    """A module's path with * for the layer's number, the same for every layer."""
-    return _LAYER.sub("*", module)
 
 
 def place(number_: int | None) -> str:

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cli.facts import layers_alike
 from cli.text import clean
+from registry.domain.spec import layers_alike
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -10,13 +10,12 @@ import click
 
 from cli.client import opened
 from cli.command import command
-from cli.facts import layers_alike
 from cli.output import Output, facts, heading, table, warn
 from cli.text import count, number, short_digest
 from registry.domain.documents import module_document, summary_document
 from registry.domain.errors import InvalidAdapter
 from registry.domain.reference import Reference
-from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
+from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec, layers_alike
 
 _NOTED = ("ss_", "modelspec.")
 _SHOWN_LIMIT = 200  # characters: captions' statistics are longer
@@ -121,7 +120,10 @@ def _measure(out: Output, subject: str) -> "AdapterStatistics":
 
 
 def _statistics(measured: "AdapterStatistics") -> None:
-    heading(f"{count(len(measured.modules), 'delta')}, norm {number(measured.norm)} in all")
+    unknown = sum(module.norm is None for module in measured.modules)
+    known = f"norm {number(measured.norm)} in all" if unknown < len(measured.modules) else "no norm known"
+    besides = f", without {unknown} of unknown norm" if 0 < unknown < len(measured.modules) else ""
+    heading(f"{count(len(measured.modules), 'delta')}, {known}{besides}")
     columns = ["module", "rank", "norm", "largest", "stable", "effective"]
     table(columns, [_figures(module) for module in measured.modules], numbers=columns[1:])
 

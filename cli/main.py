@@ -41,6 +41,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Compose": {
         "blend": Entry("cli.compose:blend", "Compose adapters by an expression and publish the result."),
+        "jobs": Entry("cli.jobs:jobs", "See how far compositions are that were asked for, and cancel them."),
         "convert": Entry("cli.convert:convert", "Write an adapter in another format, its effect unchanged."),
         "merge": Entry("cli.merge:merge", "Merge adapters into a base model's weights."),
         "extract": Entry("cli.merge:extract", "Make a LoRA of the difference between two models and publish it."),
@@ -57,14 +58,19 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "yank": Entry("cli.stewardship:yank", "Hide a version from every look-up but an exact one."),
         "release": Entry("cli.stewardship:release", "Make a yanked or quarantined version active again."),
         "revoke": Entry("cli.stewardship:revoke", "Withdraw a version for good: it can't be read any more."),
+        "edit": Entry("cli.editing:edit", "Say what an adapter is for."),
+        "delete": Entry("cli.editing:delete", "Delete an adapter with all its versions."),
         "base": Entry("cli.bases:base", "Register base models, so that adapters are checked against them."),
     },
     "A server and who may use it": {
         "serve": Entry("cli.server:serve", "Serve the registry to others over HTTP."),
+        "worker": Entry("cli.worker:worker", "Run the jobs that were asked for, one after another."),
         "login": Entry("cli.login:login", "Keep a token for a server, once it has been verified there."),
         "logout": Entry("cli.login:logout", "Forget the token of a server."),
         "token": Entry("cli.tokens:token", "Make, list and revoke tokens."),
         "team": Entry("cli.teams:team", "Make teams, and say who is in them."),
+        "webhooks": Entry("cli.webhooks:webhooks", "Have a team's events sent to a URL."),
+        "uploads": Entry("cli.uploads:uploads", "Clear away uploads that nobody finished."),
         "audit": Entry("cli.audit:audit", "Read and verify the log of what everybody did."),
     },
     "The registry and the program": {

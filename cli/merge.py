@@ -8,7 +8,7 @@ import click
 
 from cli.client import opened
 from cli.command import ADAPTER_NAME, command
-from cli.facts import base_text, layers_alike, model_label, shape_text
+from cli.facts import base_text, model_label, shape_text
 from cli.inspection import is_path
 from cli.output import Output, facts, heading, next_step, say, table, warn
 from cli.text import count, human_size
@@ -18,6 +18,8 @@ from registry.domain.errors import WrongUsage
 from registry.domain.recipe import DTYPES
 from registry.domain.records import BaseModel
 from registry.domain.reference import AdapterName, Reference
+from registry.domain.replacements import Replacements
+from registry.domain.spec import layers_alike
 
 if TYPE_CHECKING:
     from composition.base_jobs import Extracted
@@ -44,9 +46,24 @@ def _one_thread() -> None:
 @click.argument("text", metavar="EXPR", help="as '0.7*team/a@production + 0.3*team/b', or one reference")
 @click.option("--base", type=_FOLDER, required=True, help="The folder with the base's safetensors files.")
 @click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.option(
+    "--modules-to-save",
+    "replacements",
+    metavar="average|difference|from=NAME",
+    help="What stands in the place of modules and biases that inputs replace: their average, the base plus the "
+    "weighted differences from it, or those of one input.",
+)
 @click.option("--workers", type=click.IntRange(1, 256), help="Shards to write at once; one a processor by default.")
 @click.option("--register", metavar="NAME", help="Register the merged model as a base model under this name.")
-def merge(out: Output, text: str, base: Path, target: Path, workers: int | None, register: str | None) -> None:
+def merge(
+    out: Output,
+    text: str,
+    base: Path,
+    target: Path,
+    replacements: str | None,
+    workers: int | None,
+    register: str | None,
+) -> None:
     """Merge adapters into a base model's weights.
 
     The base must be exactly the one that the adapters were made for: it is hashed first. Each changed weight is summed
@@ -55,6 +72,7 @@ def merge(out: Output, text: str, base: Path, target: Path, workers: int | None,
     --register the registry knows the result as a base model, for adapters that are made for it.
     """
     recipe = expression.parse(text)
+    recipe = recipe.with_replacements(Replacements.parse(replacements)) if replacements else recipe
     with opened() as registry, out.progress() as progress:
         from composition import merge_job  # lazy: start-up time
 
@@ -92,7 +110,7 @@ def _describe_merge(merged: "Merged", added: BaseModel | None) -> None:
 def _warn_unchanged(merged: "Merged") -> None:
     if merged.unchanged:
         names = ", ".join(merged.unchanged[:_SHOWN])
-        warn(f"the delta is too small for the base's dtype and changes nothing in {names}")
+        warn(f"nothing changes in {names}: the delta is too small for the base's dtype, or what replaces it is equal")
 
 
 @command(

@@ -1,9 +1,9 @@
 """A composition's report in a terminal: facts of the whole, and a table of its modules; and what of it is published."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
-from cli.facts import layers_alike
 from cli.output import Facts, heading, table
 from cli.text import count
 from registry.domain.errors import AdaptersError
@@ -11,7 +11,6 @@ from registry.domain.records import Lineage, Version
 
 if TYPE_CHECKING:
     from cli.client import Opened
-    from composition.report import ModuleReport, Report
 
 COMPOSITION = "composition.json"  # the file in which a blend describes itself
 _LARGEST = 16 << 20  # bytes of it that are read
@@ -19,58 +18,100 @@ _LARGEST = 16 << 20  # bytes of it that are read
 _COLUMNS = ["module", "n", "rank", "kept", "90%", "99%", "signs", "cosine"]
 
 
-def report_facts(report: "Report") -> Facts:
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """The figures of some modules together, of a report's document."""
+
+    name: str
+    modules: int
+    rank: int
+    rank_in: int
+    energy_kept: float
+    merge_kept: float | None
+    rounding: float
+    rank_90: int | None
+    rank_99: int | None
+    conflicts: float | None
+    cosines: tuple[float, ...]
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], name: str, modules: int) -> Self:
+        conflicts, merged, norm = document["conflicts"], document["merge_kept"], float(document["norm"])
+        return cls(
+            name=name,
+            modules=modules,
+            rank=int(document["rank"]),
+            rank_in=int(document["rank_in"]),
+            energy_kept=float(document["energy_kept"]),
+            merge_kept=None if merged is None else float(merged),
+            rounding=float(document["rounding"]) / norm if norm else 0.0,
+            rank_90=_optional_rank(document["rank_90"]),
+            rank_99=_optional_rank(document["rank_99"]),
+            conflicts=None if conflicts is None else float(conflicts["share"]),
+            cosines=tuple(float(found) for found in document["cosines"] if found is not None),
+        )
+
+    def rank_text(self, of: str) -> str:
+        return f"{self.rank}" if self.rank == self.rank_in else f"{self.rank}{of}{self.rank_in}"
+
+    @property
+    def row(self) -> list[str]:
+        return [
+            self.name,
+            str(self.modules),
+            self.rank_text("/"),
+            f"{self.energy_kept:.1%}",
+            *("" if rank is None else str(rank) for rank in (self.rank_90, self.rank_99)),
+            "" if self.conflicts is None else f"{self.conflicts:.1%}",
+            _range(self.cosines),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What of a composition's report is printed."""
+
+    device: str
+    dtype: str
+    total: _Figures
+    layers: tuple[_Figures, ...]
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError for a document that is none."""
+        total = _Figures.of(document["total"], "all", len(document["modules"]))
+        layers = (_Figures.of(line, str(line["name"]), int(line["modules"])) for line in document["layers"])
+        return cls(str(document["device"]), str(document["dtype"]), total, tuple(layers))
+
+
+def report_facts(report: Report) -> Facts:
     """What happened to all modules together."""
-    relative = report.rounding / report.norm if report.norm else 0.0
-    rank = _rank(report.modules)
+    total = report.total
+    where = f"in {count(total.modules, 'module')}, computed on {report.device}"
     rows = [
-        ("rank", f"{rank}, in {count(len(report.modules), 'module')}, computed on {report.device}"),
-        ("rounding", f"{relative:.1e} of the norm, in {report.dtype}"),
+        ("rank", f"{total.rank_text(' of ')}, {where}"),
+        ("rounding", f"{total.rounding:.1e} of the norm, in {report.dtype}"),
     ]
-    if report.rank != report.rank_in:
-        rows.insert(1, ("energy", f"{report.energy_kept:.2%} kept"))
-    if report.merge_kept is not None:
-        rows.insert(1, ("merge", f"{report.merge_kept:.2%} of its energy kept at its rank"))
+    if total.rank != total.rank_in:
+        rows.insert(1, ("energy", f"{total.energy_kept:.2%} kept"))
+    if total.merge_kept is not None:
+        rows.insert(1, ("merge", f"{total.merge_kept:.2%} of its energy kept at its rank"))
     return rows
 
 
-def report_table(report: "Report") -> None:
+def report_table(report: Report) -> None:
     """Print one row for the modules that differ only in their layer, and one for all; columns without figures go."""
     heading("energy: kept, and the rank that 90% and 99% of it need; signs that differ; cosines")
-    groups: dict[str, list[ModuleReport]] = {}
-    for module in report.modules:
-        groups.setdefault(layers_alike(module.name), []).append(module)
-    rows = [_row(name, modules) for name, modules in groups.items()]
-    if len(groups) > 1:
-        rows.append(_row("all", report.modules))
+    rows = [line.row for line in report.layers]
+    if len(rows) > 1:
+        rows.append(report.total.row)
     filled = [index for index in range(len(_COLUMNS)) if any(row[index] for row in rows)]
     columns = [_COLUMNS[index] for index in filled]
     table(columns, [[row[index] for index in filled] for row in rows], numbers=columns[1:])
 
 
-def _row(name: str, modules: Sequence["ModuleReport"]) -> list[str]:
-    from composition import report  # lazy: start-up time
-
-    kept = report.energy_kept(report.together(m.norm for m in modules), report.together(m.error for m in modules))
-    share = report.conflict_share(modules)
-    return [
-        name,
-        str(len(modules)),
-        _rank(modules, "/"),
-        f"{kept:.1%}",
-        *(_known(report.rank_needed(modules, least)) for least in report.SHARES.values()),
-        "" if share is None else f"{share:.1%}",
-        _range([found for found in report.cosines(modules) if found is not None]),
-    ]
-
-
-def _rank(modules: Sequence["ModuleReport"], of: str = " of ") -> str:
-    stored, exact = max(module.rank for module in modules), max(module.rank_in for module in modules)
-    return f"{stored}" if stored == exact else f"{stored}{of}{exact}"
-
-
-def _known(rank: int | None) -> str:
-    return "" if rank is None else str(rank)
+def _optional_rank(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _range(cosines: Sequence[float]) -> str:

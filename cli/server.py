@@ -11,8 +11,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ import click
 
 from cli.command import command
 from cli.output import Output, facts, next_step, warn
+from cli.worker import worker_beside
 from registry.domain.errors import Failure, InvalidSetting, NotAuthenticated, NotInstalled, WrongUsage
 from registry.settings import Settings
 
@@ -43,6 +45,7 @@ class Plan:
     grace: int
     tls: tuple[Path, Path] | None
     behind_proxy: bool
+    runs_jobs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,9 @@ class Application:
 
         _end_with_parent()
         _log_to_stderr()
-        return create_app(lambda: open_registry(os.environ), self.settings)
+        app = create_app(lambda: open_registry(os.environ), self.settings)
+        gc.freeze()  # what stays as long as the process needs no looking through while requests wait
+        return app
 
 
 @command("serve", "adapters serve --port 8321")
@@ -72,6 +77,7 @@ class Application:
 @click.option(
     "--grace", type=click.IntRange(0, 3600), default=30, show_default=True, help="Seconds to finish transfers in."
 )
+@click.option("--no-worker", is_flag=True, help="Run no jobs here: an `adapters worker` elsewhere does.")
 def serve(
     out: Output,
     host: str,
@@ -81,6 +87,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     grace: int,
+    no_worker: bool,
 ) -> None:
     """Serve the registry to others over HTTP.
 
@@ -92,11 +99,12 @@ def serve(
     tls = _checked_tls(tls_cert, tls_key)
     with _shared_figures(workers), _listen(host, port) as listening:
         settings = _settings(host, listening.getsockname()[1], tls=tls is not None, behind_proxy=behind_proxy)
-        plan = Plan(settings, workers, grace, tls, behind_proxy)
+        plan = Plan(settings, workers, grace, tls, behind_proxy, not no_worker)
         kept = _prepare(settings)
         out.answer(_document(plan, kept), lambda: _describe(plan, kept))
         sys.stdout.flush()
-        _run(plan, listening)
+        with worker_beside() if plan.runs_jobs else nullcontext():
+            _run(plan, listening)
 
 
 def _check_installed() -> None:
@@ -157,8 +165,10 @@ def _prepare(settings: "ServerSettings") -> Path | None:
     from cli.remote.keyring import Keyring  # lazy: start-up time
     from cli.remote.origin import origin_of  # lazy: start-up time
     from registry.bootstrap import open_registry  # lazy: start-up time
+    from registry.domain.targets import Targets  # lazy: start-up time
 
     ours = Settings.from_environment(os.environ)
+    Targets.parse(ours.webhook_targets)
     keyring, origin = Keyring(ours.home), origin_of(settings.public_url)
     registry = open_registry(os.environ)
     try:
@@ -185,6 +195,7 @@ def _document(plan: Plan, kept: Path | None) -> dict[str, Any]:
         "host": settings.host,
         "port": settings.port,
         "workers": plan.workers,
+        "jobs": plan.runs_jobs,
         "pid": os.getpid(),
         "token_file": str(kept) if kept else None,
     }
@@ -198,6 +209,7 @@ def _describe(plan: Plan, kept: Path | None) -> None:
         [
             ("serving", url),
             ("on", f"{plan.settings.host} port {plan.settings.port}, {processes}"),
+            ("jobs", _jobs(plan)),
             ("token", login),
             ("others", f"adapters token create NAME --for WHO, and for them: adapters login {url}"),
         ]
@@ -207,14 +219,23 @@ def _describe(plan: Plan, kept: Path | None) -> None:
     next_step(f"ADAPTERS_REGISTRY={url} adapters list")
 
 
+def _jobs(plan: Plan) -> str:
+    if not plan.runs_jobs:
+        return "asked for here, run by an `adapters worker` elsewhere"
+    return "run here" if find_spec("torch") else "blends wait for an `adapters worker` elsewhere: torch isn't here"
+
+
 def _run(plan: Plan, listening: socket.socket) -> None:
     import uvicorn  # lazy: start-up time
+
+    from registry.http.counter import Protocol  # lazy: start-up time
 
     gc.set_threshold(700, 10, 10)  # the program's own suits short runs
     cert, key = plan.tls or (None, None)
     config = uvicorn.Config(
         Application(plan.settings),
         factory=True,
+        http=Protocol,
         workers=plan.workers,
         ssl_certfile=cert,
         ssl_keyfile=key,

@@ -25,30 +25,30 @@ BASE_WAS_CHANGED = (
 MOVED = frozenset({"pissa", "olora", "corda", "lora_ga"})
 _NOT_COMBINED = "it changes the forward pass beyond B·A, and combining that part is not implemented"
 
-_CHOOSE = (
-    "choose what becomes of them (blend: --modules-to-save average, from=team/name, or difference with --base DIR)"
-)
+CHOOSE = "choose what becomes of them (--modules-to-save average, from=team/name, or difference with --base DIR)"
 
 # Variants whose effect is already in each module's rank and scaling.
 _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out"})
 # Kinds of modules that are combined, and variants that say no more than a module's kind and tensors do.
-_COMBINED = frozenset({"linear", "embedding", "conv", "parameter"})
-_SHOWN = frozenset({"embedding", "conv", "target_parameters", "lora_bias"})
+_LYCORIS = frozenset({"loha", "lokr"})
+_COMBINED = frozenset({"linear", "embedding", "conv", "parameter"}) | _LYCORIS
+_SHOWN = frozenset({"embedding", "conv", "target_parameters", "lora_bias"}) | _LYCORIS
 _OF_BASE = frozenset({"dora", "modules_to_save"})  # can be told with the base's weights
 _REPLACED = frozenset({"modules_to_save", "bias"})  # can be combined by a rule that somebody chose
 _ROLES = frozenset({"A", "B", "bias_B", "magnitude"})
 
 _REASONS: Mapping[str, str] = {
     "dora": "its delta is a function of the base's weights; give their folder (blend: --base DIR)",
-    "bias": f"it replaces the base's biases; {_CHOOSE}",
-    "modules_to_save": f"it replaces whole modules; {_CHOOSE}. Embeddings that were only saved along are recognised by "
+    "bias": f"it replaces the base's biases; {CHOOSE}",
+    "modules_to_save": f"it replaces whole modules; {CHOOSE}. Embeddings that were only saved along are recognised by "
     "the base's weights (--base DIR)",
     "grouped_conv": "its B factor sees only its group of the ranks, where a sum needs one matrix",
     "alora": "it is active from its invocation tokens on only",
     "qalora": "its A factors act on pooled inputs",
     "trainable_tokens": "it replaces single embedding rows",
     "layer_replication": "its layers are not those of the base",
-    "loftq": f"{_NO_DELTA}, and by rounding them, which no adapter holds",
+    "loftq": f"{_NO_DELTA}, and by rounding them, which no adapter holds; register the base that LoftQ saved, and push "
+    "it for that with init_lora_weights true",
     **dict.fromkeys(MOVED, BASE_WAS_CHANGED),
 }
 _KINDS: Mapping[str, str] = {"saved": "modules_to_save", "tokens": "trainable_tokens"}
@@ -73,7 +73,7 @@ class LoadedModule:
     @property
     def true_delta(self) -> LowRank:
         """What the layer's weight changes by, in float32; with DoRA of full rank, and computed anew each time."""
-        return self.decomposed.delta(self.delta) if self.decomposed else self.delta.widened()
+        return self.decomposed.delta(self.delta.widened()) if self.decomposed else self.delta.widened()
 
     @property
     def place(self) -> str | None:
@@ -102,12 +102,16 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scale:
-    """A vector of IA3, (n,): what a layer's outputs are multiplied by, or its inputs (`inward`)."""
+    """A vector of IA3, (n,): what a layer's outputs are multiplied by, or its inputs (`inward`).
+
+    `dimensions` is how many the layer's weight has: 2 of a linear layer, more of a convolution.
+    """
 
     name: str
     base_tensor: str | None
     values: Tensor
     inward: bool
+    dimensions: int = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,12 +148,10 @@ def check_composable(
 
     Raises UnsupportedAdapter that names the adapter, the first variant that can't be composed, and why."""
     if spec.summary.format != peft.NAME:
-        check_convertible(subject, spec)
+        check_convertible(subject, spec, with_base=with_base)
         return
     if spec.summary.peft_type == ia3.PEFT_TYPE:
         return  # its reader knows no variants that can't be composed
-    if spec.summary.peft_type != "LORA":
-        raise UnsupportedAdapter(subject, f"peft_type {spec.summary.peft_type}", "only LoRA and IA3 are composed")
     known = _FOLDED | _SHOWN
     for is_given, variants in ((with_base, _OF_BASE), (replacing, _REPLACED), (given_init, MOVED)):
         known |= variants if is_given else frozenset()
@@ -162,10 +164,6 @@ def check_composable(
 
 
 def _check_module(subject: str, module: ModuleSpec, known: Set[str]) -> None:
-    if module.kind == "saved" and module.name.rpartition(".")[2] in ("modules_to_save", "original_module"):
-        raise UnsupportedAdapter(
-            subject, "modules_to_save with bias", "PEFT stores its biases twice, and once not its own"
-        )
     if (module.kind == "saved" and "modules_to_save" in known) or (module.kind == "bias" and "bias" in known):
         return
     if module.kind not in _COMBINED:
@@ -173,6 +171,8 @@ def _check_module(subject: str, module: ModuleSpec, known: Set[str]) -> None:
         raise UnsupportedAdapter(subject, kind, _REASONS.get(kind, _NOT_COMBINED))
     for variant in module.variants:
         _check_variant(subject, variant, known)
+    if module.kind in _LYCORIS:
+        return
     if {"magnitude", "bias_B"} <= module.tensors.keys():
         raise UnsupportedAdapter(subject, "dora with lora_bias", "PEFT counts the biases into the norm of the weights")
     for role in module.tensors.keys() - _ROLES:

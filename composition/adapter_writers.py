@@ -185,7 +185,7 @@ def _factors(layers: Sequence[Layer], prefix: str = "") -> list[TensorSource]:
 
 def _source(name: str, tensor: Tensor) -> TensorSource:
     def chunks() -> list[bytes]:
-        return [tensor.contiguous().view(uint8).numpy().tobytes()]
+        return [tensor.reshape(-1).view(uint8).numpy().tobytes()]
 
     return TensorSource(name, _NAMES[tensor.dtype], tuple(tensor.shape), chunks)
 

@@ -19,10 +19,10 @@ _SAFE = 1e30  # what is added to a finite float32 or bfloat16 of a model without
 
 
 class Addend(Protocol):
-    """Something that can be added to any block of a run's rows; `rows` counts from the run's beginning."""
+    """Something that changes any block of a run's rows, most by adding; `rows` counts from the run's beginning."""
 
     def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
-        """Add its `rows` to `total`, in place. `stored`: the base's values of these rows."""
+        """Bring its `rows` into `total`, in place. `stored`: the base's values of these rows."""
 
 
 class Term(Protocol):
@@ -82,6 +82,40 @@ class Offset:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Replaced:
+    """Stands in the place of the rows, before anything is added to them. values: (rows, width), float32."""
+
+    values: Tensor
+
+    @property
+    def bound(self) -> float:
+        return _largest(self.values)
+
+    def prepared(self, dtype: torch.dtype) -> "Replaced":
+        return Replaced(self.values.to(dtype))
+
+    def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
+        total.copy_(self.values[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """Multiplies the rows: IA3. factors: (rows, 1), or (1, width), float32."""
+
+    factors: Tensor
+
+    @property
+    def bound(self) -> float:
+        return math.inf
+
+    def prepared(self, dtype: torch.dtype) -> "Scaled":
+        return Scaled(self.factors.to(dtype))
+
+    def add(self, total: Tensor, stored: Tensor, rows: slice) -> None:
+        total.mul_(self.factors[rows] if len(self.factors) > 1 else self.factors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rescaled:
     """Adds `weight` times DoRA's delta, `factors * (W + D) - W` with D the direction. Works in float64.
 
@@ -110,7 +144,7 @@ class _RescaledRows:
         base = stored.double()
         moved = base.clone()
         self.direction.add(moved, stored, rows)
-        moved.mul_(self.factors[rows] if self.factors.shape[1] == 1 else self.factors)
+        moved.mul_(self.factors[rows] if len(self.factors) > 1 else self.factors)
         total.add_(moved.sub_(base), alpha=self.weight)
 
 
@@ -159,13 +193,18 @@ def changes_of(contributions: Iterable[Contribution]) -> dict[str, Change]:
 
 
 def _change(found: Mapping[tuple[int, int], list[Contribution]]) -> Change:
-    runs = [Run(*rows, tuple(each.term for each in found[rows])) for rows in sorted(found)]
+    runs = [Run(*rows, _in_order(found[rows])) for rows in sorted(found)]
     terms = [term for run in runs for term in run.terms]
     exact = any(isinstance(term, Rescaled) for term in terms)
     safe = sum(term.bound for term in terms) < _SAFE
     first = next(iter(found.values()))[0]
     dtype = torch.float64 if exact else torch.float32
     return Change(first.module, first.width, tuple(runs), dtype, may_overflow=not safe)
+
+
+def _in_order(contributions: Iterable[Contribution]) -> tuple[Term, ...]:
+    """What replaces rows comes before what is added to them."""
+    return tuple(sorted((each.term for each in contributions), key=lambda term: not isinstance(term, Replaced)))
 
 
 def _largest(values: Tensor) -> float:

@@ -43,11 +43,12 @@ class Conversion:
 def convert(source: Path, out: Path, target: str, *, base: Path | None = None) -> Conversion:
     """Write the adapter at `source` to `out` in another format; `out` appears whole or not at all.
 
+    `base` is needed for GGUF, and by PEFT's LoHa and LoKr.
     Raises WrongUsage for an `out` that exists or has the wrong ending, UnsupportedAdapter naming what the target can't
     hold, and what reading raises.
     """
     check_target(out, target, base)
-    adapter = read_adapter(source)
+    adapter = read_adapter(source, base)
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:

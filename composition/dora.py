@@ -1,10 +1,12 @@
 """DoRA: the true delta of a layer whose direction and magnitude were trained apart.
 
     D = scaling · B A,  Δ = diag(m / |W + D|) (W + D) - W,  with the norm of each row
+    or, where LyCORIS was told so (wd_on_output=False), with that of each input's columns
 
 W is the base's weight, out x in: an embedding's is transposed, a convolution's flattened, a Conv1D's turned round. Δ
 has full rank, so that it is computed when it is needed, and a recipe must truncate it.
-Source: Liu et al. 2024, arXiv 2402.09353, equation 5; peft 0.21.2, tuners/lora/dora.py.
+Source: Liu et al. 2024, arXiv 2402.09353, equation 5; peft 0.21.2, tuners/lora/dora.py; lycoris-lora 4.1.3,
+functional/general.py, weight_decompose.
 """
 
 from collections.abc import Callable
@@ -21,16 +23,29 @@ from registry.domain.spec import ModuleSpec
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decomposed:
-    """What makes a delta of a direction. magnitude: (out,); `weight` reads the base's weight: (out, in), float64."""
+    """What makes a delta of a direction. `weight` reads the base's weight: (out, in·kernel), float64.
+
+    magnitude: (out,), or `inward` (in,).
+    """
 
     magnitude: Tensor
     weight: Callable[[], Tensor]
+    inward: bool = False
+
+    def factors(self, squares: Tensor) -> Tensor:
+        """m / |W + D|: (out, 1), or inward (1, in·kernel). squares: the sums of W + D squared over the other side."""
+        magnitude = self.magnitude.double()
+        if not self.inward:
+            return (magnitude / squares.sqrt()).unsqueeze(1)
+        kernel = len(squares) // len(magnitude)
+        norms = squares.reshape(len(magnitude), kernel).sum(1).sqrt()
+        return (magnitude / norms).repeat_interleave(kernel).unsqueeze(0)
 
     def delta(self, direction: LowRank) -> LowRank:
         """The true delta, with an identity as one of its factors. Raises InvalidAdapter where a row has no length."""
         weight = self.weight()
         moved = weight + direction.dense()
-        delta = (self.magnitude.double() / moved.norm(dim=1)).unsqueeze(1) * moved - weight
+        delta = self.factors(moved.square().sum(0 if self.inward else 1)) * moved - weight
         if not is_finite(delta):
             raise InvalidAdapter("DoRA", "a row of the base's weight and its direction cancel")
         return whole(delta.float())
@@ -49,4 +64,4 @@ def decomposed(module: ModuleSpec, magnitude: Tensor, base: BaseWeights, subject
         tensor = base.read(label, stored)
         return tensor.T if turned or module.kind == "embedding" else tensor.flatten(1)
 
-    return Decomposed(magnitude.flatten(), weight)
+    return Decomposed(magnitude.flatten(), weight, "magnitude_in" in module.tensors)

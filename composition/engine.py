@@ -23,7 +23,7 @@ from composition.schedule import Groups, choose_device, workers_of_machine
 from composition.spelling import speller, spellings
 from composition.terms import Form, adapted_kinds, padded
 from registry.domain.errors import InvalidRecipe, UnsupportedAdapter
-from registry.domain.recipe import Node, Recipe, canonical, leaves
+from registry.domain.recipe import NOTHING_LEFT, Node, Recipe, canonical, leaves
 from registry.domain.spec import AdapterSummary
 from registry.formats import peft
 
@@ -196,9 +196,7 @@ def _stored(modules: list[ComposedModule]) -> list[ComposedModule]:
         check_biases([module.name for module in kept], [module.form for module in kept])
         return kept
     if not any(module.delta.rank for module in modules):
-        raise UnsupportedAdapter(
-            "the result", "rank 0", "every term cancels, and there is no adapter of rank 0 to store"
-        )
+        raise UnsupportedAdapter(*NOTHING_LEFT)
     return [module for module in modules if module.delta.rank or module.form.kind == "parameter"]
 
 

@@ -21,7 +21,7 @@ from composition.engine import Composition
 from composition.ia3 import load_scale
 from composition.module import ComposedModule
 from composition.replaced import ComposedTensor, is_of_base, replacements, split
-from composition.single_file import diffusers_tensors, load_modules
+from composition.single_file import diffusers_tensors, load_modules, lycoris_module
 from composition.stored_tensors import read_tensors
 from composition.tensor_file import save_tensors
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
@@ -66,7 +66,8 @@ def load_adapter(
     check_composable(subject, spec, with_base=base is not None, replacing=replacing, given_init=given_init)
     with verified(stream, subject=subject, file=file) as source:
         if spec.summary.format != peft.NAME:
-            return LoadedAdapter(subject, spec.summary, load_modules(source, spec, size=file.size, path=file.path))
+            modules = load_modules(source, spec, subject=subject, file=file, base=base)
+            return LoadedAdapter(subject, spec.summary, modules)
         tensors = read_tensors(source, spec, subject=subject, file=file)
     if spec.summary.peft_type == IA3:
         return LoadedAdapter(
@@ -82,6 +83,9 @@ def load_adapter(
 def _modules(
     module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights | None
 ) -> Iterator[LoadedModule]:
+    if module.kind in ("loha", "lokr"):
+        yield lycoris_module(module, tensors, subject)
+        return
     stored = {role: _checked(module, role, tensors, subject=subject) for role in module.tensors}
     bias = stored["bias_B"].double() * module.scaling if "bias_B" in stored else None
     dora = decomposed(module, stored["magnitude"], base, subject) if base and "magnitude" in stored else None

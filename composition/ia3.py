@@ -31,7 +31,8 @@ def load_scale(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str) 
     if name not in tensors or tensors[name].shape != module.base_shape:
         reason = f"the file has no such tensor of shape {list(module.base_shape)}"
         raise InvalidAdapter(f"{subject}, tensor {name}", reason)
-    return Scale(module.name, module.base_tensor, tensors[name].flatten(), ia3.FEEDFORWARD in module.variants)
+    inward, dimensions = ia3.FEEDFORWARD in module.variants, len(module.base_shape)
+    return Scale(module.name, module.base_tensor, tensors[name].flatten(), inward, dimensions)
 
 
 def compose_scales(
@@ -74,7 +75,7 @@ def _composed(
     _, _, first = items[0]
     product = torch.ones(first.values.shape, dtype=torch.float64)
     for adapter, weight, scale in items:
-        if (scale.values.shape, scale.inward) != (first.values.shape, first.inward):
+        if _side(scale) != _side(first):
             reason = "another input multiplies the other side of the layer, or one of another size"
             raise UnsupportedAdapter(adapter.subject, f"the vector of {scale.name}", reason)
         power = scale.values.double() ** weight
@@ -89,12 +90,19 @@ def _composed(
     return replace(first, name=name, values=values), ModuleReport(name, 0, 0, change, 0.0, rounding)
 
 
+def _side(scale: Scale) -> tuple[int, bool, int]:
+    return len(scale.values), scale.inward, scale.dimensions
+
+
 def tensors(scales: Sequence[Scale], prefix: str) -> dict[str, Tensor]:
     """The vectors as PEFT stores them."""
-    return {
-        f"{prefix}{scale.name}.ia3_l": (scale.values[None] if scale.inward else scale.values[:, None]).contiguous()
-        for scale in scales
-    }
+    return {f"{prefix}{scale.name}.ia3_l": scale.values.reshape(_stored_shape(scale)) for scale in scales}
+
+
+def _stored_shape(scale: Scale) -> tuple[int, ...]:
+    if scale.dimensions == 2 and not scale.inward:
+        return (-1, 1)
+    return (1, -1, *(1 for _ in range(scale.dimensions - 2)))
 
 
 def config(scales: Sequence[Scale], pattern: Callable[[Sequence[str]], str]) -> dict[str, Any]:

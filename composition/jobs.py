@@ -4,9 +4,8 @@ The only room that knows both the registry's service and the engine.
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 from composition.adapter import LoadedAdapter, check_composable
@@ -15,13 +14,15 @@ from composition.beginnings import with_beginnings
 from composition.card import write_description
 from composition.engine import Progress, compose, silent
 from composition.files import WEIGHTS_NAME, load_adapter
-from composition.library import Library
+from composition.library import Library, Publisher
 from composition.report import Report
 from composition.schedule import choose_device, in_pool, workers_of_machine
 from composition.similarity import Similarity, compare
 from composition.streaming import compose_into
+from registry.domain.common_base import check_same_base, with_base
 from registry.domain.errors import BaseConflict, FileNotInVersion
 from registry.domain.expression import format
+from registry.domain.jobs import Claim
 from registry.domain.recipe import Recipe
 from registry.domain.records import Evidence, FileEntry, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector
@@ -48,7 +49,7 @@ class BlendResult:
 
 
 def blend(
-    registry: Library,
+    registry: Publisher,
     recipe: Recipe,
     into: AdapterName,
     *,
@@ -61,13 +62,16 @@ def blend(
     dry_run: bool = False,
     every_entry: bool = False,
     base: Path | None = None,
+    asked: Recipe | None = None,
+    claim: Claim | None = None,
     progress: Progress = silent,
 ) -> BlendResult:
     """Compose a recipe and publish the result as a version of `into`, with its lineage.
 
     A recipe that already gave a version of `into` returns it, and moves the aliases there, without computing anything;
     `force` computes anyway. `dry_run` computes and reports, and keeps nothing. `every_entry` is `compose`'s. `base` is
-    where the base's weights are, which DoRA needs; they must be those of every input, by fingerprint.
+    where the base's weights are, which DoRA needs; they must be those of every input, by fingerprint. `asked` is the
+    recipe as it was written, if it is pinned by now; `claim` is that on the job which ends with what is published.
     Raises what looking up, loading, composing and publishing raise, and BaseConflict for inputs of different bases.
     """
     choose_device(device)  # a wrong setting is said before anything is read
@@ -75,7 +79,7 @@ def blend(
     pinned = recipe.pin(inputs.resolve)
     versions = [inputs.version(parent) for parent in pinned.inputs]
     check_same_base(versions)
-    pinned = _with_base(pinned, versions)
+    pinned = with_base(pinned, versions)
     weights = _open_base(base, versions, progress) if base else None
     existing = registry.version_of_recipe(into, pinned.digest)
     if existing and not (force or dry_run):
@@ -100,13 +104,14 @@ def blend(
             name=into,
             files=(),
             base=_claim(versions),
-            message=message or f"Blend {format(recipe)}",
+            message=message or f"Blend {format(asked or recipe)}",
             metadata=dict(metadata or {}),
             aliases=aliases,
             origin=Origin(pinned.digest, pinned.document(), pinned.inputs),
             across_bases=across_bases,
+            claim=claim,
         )
-        write_description(Path(name), composition, name=into, asked=recipe, pinned=pinned)
+        write_description(Path(name), composition, name=into, asked=asked or recipe, pinned=pinned)
         publication = registry.push_folder(Path(name), submission, progress=progress)
     return BlendResult(publication.version, publication.created, pinned, composition.report)
 
@@ -199,30 +204,6 @@ def compare_versions(
 # -- bases ------------------------------------------------------------------------------------------------------------
 
 
-def check_same_base(versions: Iterable[Version]) -> None:
-    """Every version must be of one base: by fingerprint where both are known, else by a name that both declare.
-
-    Raises BaseConflict naming two versions that differ.
-    """
-    for left, right in combinations(versions, 2):
-        if not _agree(left, right):
-            raise BaseConflict(left.reference, _base_label(left), right.reference, _base_label(right))
-
-
-def _with_base(pinned: Recipe, versions: Sequence[Version]) -> Recipe:
-    """The recipe with the base's fingerprint, if its result is a function of the base's weights.
-
-    Raises BaseConflict if the recipe says that it was made with another base.
-    """
-    for version in versions:
-        if pinned.base not in (None, version.base.fingerprint):
-            raise BaseConflict("the recipe", f"sha256:{pinned.base}", version.reference, _base_label(version))
-    differs = pinned.replacements is not None and pinned.replacements.rule == "difference"
-    if versions and (differs or any("dora" in version.summary.variants for version in versions)):
-        return pinned.with_base(versions[0].base.fingerprint)
-    return pinned.with_base(None)
-
-
 def _open_base(path: Path, versions: Iterable[Version], progress: Progress) -> BaseWeights:
     """The weights of a base, hashed and found to be every version's. Raises BaseConflict, and what reading raises."""
     weights = BaseWeights(path)
@@ -232,22 +213,6 @@ def _open_base(path: Path, versions: Iterable[Version], progress: Progress) -> B
             label = f"sha256:{version.base.fingerprint[:12]}" if version.base.fingerprint else "a base by name only"
             raise BaseConflict(version.reference, label, str(path), f"sha256:{fingerprint[:12]}")
     return weights
-
-
-def _agree(left: Version, right: Version) -> bool:
-    if left.base.fingerprint and right.base.fingerprint:
-        return left.base.fingerprint == right.base.fingerprint
-    return bool(_base_names(left) & _base_names(right))
-
-
-def _base_names(version: Version) -> set[str]:
-    return {name for name in (version.base.name, version.summary.base_name) if name}
-
-
-def _base_label(version: Version) -> str:
-    if version.base.name or version.summary.base_name:
-        return version.base.name or version.summary.base_name or ""
-    return f"sha256:{version.base.fingerprint[:12]}" if version.base.fingerprint else "an unknown base"
 
 
 def _base_name(versions: Iterable[Version]) -> str | None:

@@ -29,23 +29,39 @@ _KINDS = ("linear", "conv", "loha", "lokr")
 # Variants whose effect is in each layer's rank, shape and scaling.
 _FOLDED = frozenset({"rslora", "rank_pattern", "alpha_pattern", "conv", "loha", "lokr"})
 _REASONS = {
-    "dora": "its magnitudes are a function of the base's weights",
+    "dora": "its delta is a function of the base's weights, which blend and merge take with --base DIR",
     "fan_in_fan_out": "it adapts matrices that the base stores as (in, out)",
     "grouped_conv": "its factors are split into groups",
     "embedding": "it adapts embeddings, whose factors are stored the other way round",
     "modules_to_save": "it replaces whole modules",
+    "bias": "it replaces the base's biases",
+    "lora_bias": "the other formats have no biases",
+    "target_parameters": "it adapts stacks of experts, which no other format has",
+    "trainable_tokens": "it replaces single embedding rows",
+    "layer_replication": "its layers are not those of the base",
+    "alora": "it is active from its invocation tokens on only",
+    **dict.fromkeys(("ia3", "feedforward"), "it multiplies activations, where the other formats add to weights"),
+    **dict.fromkeys(
+        ("pissa", "olora", "corda", "lora_ga", "loftq"),
+        "its factors are no delta of the published base; convert what blend makes of it",
+    ),
 }
+KERNELS_UNKNOWN = "it doesn't say which layers are convolutions; the base does"  # of PEFT's LoHa and LoKr
 _NO_FACTORS = "it is no product of two factors, which is all that the formats have in common"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One layer: delta = scaling · B·A. A: (rank, in[, kernel]); B: (out, rank[, 1…]); `name` as in its ModuleSpec."""
+    """One layer: delta = scaling · B·A. A: (rank, in[, kernel]); B: (out, rank[, 1…]); `name` as in its ModuleSpec.
+
+    With a `magnitude` that is DoRA's direction only; no writer has such a layer.
+    """
 
     name: str
     A: Tensor
     B: Tensor
     scaling: float
+    magnitude: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -57,25 +73,31 @@ class Layer:
         return self.scaling * self.rank
 
 
-def check_convertible(subject: str, spec: AdapterSpec) -> None:
-    """Raises UnsupportedAdapter that names the adapter, the variant or module that is no pair of factors, and why."""
+def check_convertible(subject: str, spec: AdapterSpec, *, with_base: bool = False) -> None:
+    """Raises UnsupportedAdapter that names the adapter, the variant or module that is no pair of factors, and why.
+
+    `with_base`: the base's weights are there, for DoRA.
+    """
+    known = _FOLDED | ({"dora"} if with_base else set())
     for variant in spec.summary.variants:
-        if variant not in _FOLDED:
+        if variant not in known:
             raise UnsupportedAdapter(subject, variant, _REASONS.get(variant, _NO_FACTORS))
     for module in spec.modules:
         for variant in (module.kind, *module.variants):
-            if variant not in (*_KINDS, *_FOLDED):
+            if variant not in (*_KINDS, *known):
                 raise UnsupportedAdapter(
                     f"{subject}, module {module.name}", variant, _REASONS.get(variant, _NO_FACTORS)
                 )
 
 
-def read_layers(stream: BinaryIO, spec: AdapterSpec, *, size: int, path: str) -> tuple[Layer, ...]:
+def read_layers(
+    stream: BinaryIO, spec: AdapterSpec, *, size: int, path: str, with_base: bool = False
+) -> tuple[Layer, ...]:
     """Every layer of an adapter from its safetensors file of `size` bytes, in the order of the modules.
 
     Raises InvalidFile, InvalidAdapter, and UnsupportedAdapter for a kind or a dtype that is not converted.
     """
-    check_convertible(path, spec)
+    check_convertible(path, spec, with_base=with_base)
     source = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
     wanted = {name for module in spec.modules for name in module.tensors.values()}
     tensors: dict[str, Tensor] = {}
@@ -106,9 +128,12 @@ def _layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
         a, b = loha_factors(roles)
     elif module.kind == "lokr":
         a, b = lokr_factors(roles)
+    elif "core" in roles:
+        a, b = core_factor(roles["core"], roles["A"]).float(), roles["B"]
     else:
         a, b = roles["A"], roles["B"]
-    return Layer(module.name, *_with_kernel(module, a, b), module.scaling)
+    magnitude = next((roles[role] for role in ("magnitude", "magnitude_in") if role in roles), None)
+    return Layer(module.name, *_with_kernel(module, a, b), module.scaling, magnitude)
 
 
 def read_layer(module: ModuleSpec, tensors: Mapping[str, Tensor]) -> Layer:
@@ -142,7 +167,7 @@ def loha_factors(roles: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 
     Source: Hyeon-Woo et al. 2021, arXiv 2108.06098, proposition 1.
     """
-    a1, b1, a2, b2 = (roles[f"hada_w{side}"].double() for side in ("1_a", "1_b", "2_a", "2_b"))
+    (a1, b1), (a2, b2) = (_pair(roles, f"hada_w{side}", f"hada_t{side}") for side in "12")
     rank = a1.shape[1]
     b = (a1[:, :, None] * a2[:, None, :]).reshape(-1, rank * rank)
     a = (b1[:, None, :] * b2[None, :, :]).reshape(rank * rank, -1)
@@ -159,11 +184,26 @@ def lokr_factors(roles: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 def _side(roles: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     """w1 or w2 as a product; a whole one is the product with an identity on its shorter side."""
     if name not in roles:
-        return roles[f"{name}_a"].double(), roles[f"{name}_b"].double()
+        return _pair(roles, name, name.replace("_w", "_t"))
     whole = roles[name].double().flatten(1)
     rows, columns = whole.shape
     identity = torch.eye(min(rows, columns), dtype=torch.float64)
     return (whole, identity) if columns <= rows else (identity, whole)
+
+
+def _pair(roles: Mapping[str, Tensor], name: str, core: str) -> tuple[Tensor, Tensor]:
+    """(out, r) and (r, in·kernel) of two factors, in float64; a core between them goes into the second."""
+    a, b = roles[f"{name}_a"].double(), roles[f"{name}_b"].double()
+    return (a.T.contiguous(), core_factor(roles[core], b).flatten(1)) if core in roles else (a, b)
+
+
+def core_factor(core: Tensor, inside: Tensor) -> Tensor:
+    """(r, in, kernel) of Tucker's core (r, r, kernel) and its inner factor (r, in[, 1…]), in float64.
+
+    Source: lycoris-lora 4.1.3, functional/general.py, rebuild_tucker.
+    """
+    factor = torch.einsum("ijk,jn->ink", core.double().flatten(2), inside.double().flatten(1))
+    return factor.reshape(*factor.shape[:2], *core.shape[2:])
 
 
 # -- fused layers -----------------------------------------------------------------------------------------------------

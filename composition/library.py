@@ -34,6 +34,10 @@ class Library(Protocol):
 
     def add_base(self, label: str, index: BaseIndex) -> BaseModel: ...
 
+
+class Publisher(Library, Protocol):
+    """A library that keeps what was composed, with its recipe: an embedded one."""
+
     def version_of_recipe(self, name: AdapterName, recipe_digest: str) -> Version | None: ...
 
     def promote(

@@ -10,12 +10,13 @@ from pathlib import Path
 from composition.base_merge import merge_shards
 from composition.base_weights import BaseWeights
 from composition.engine import silent
-from composition.jobs import Inputs, check_same_base
+from composition.jobs import Inputs
 from composition.library import Library
 from composition.merge_plan import REVISION, Merged, Plan, Progress, check_format, check_output
 from composition.merge_terms import Target, merge_terms
 from composition.schedule import choose_device
 from composition.shards import shards_of
+from registry.domain.common_base import check_same_base
 from registry.domain.errors import BaseNotFound, NameTaken, WrongBase
 from registry.domain.expression import format
 from registry.domain.recipe import Recipe

@@ -21,6 +21,7 @@ from typing import Self
 
 _PAGE = 4096  # alignment that every disk's O_DIRECT accepts
 _PIECES = 4  # in flight between computing, hashing and writing
+_WRITERS = 2  # pieces on their way to the disk at once: one alone leaves it idle between two
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class OutputFile:
             if self._direct is not None:
                 stack.callback(os.close, self._direct)
             self._hashing = ThreadPoolExecutor(1, "hash")
-            self._writing = ThreadPoolExecutor(1, "write")
+            self._writing = ThreadPoolExecutor(_WRITERS, "write")
             for pool in (self._hashing, self._writing):
                 stack.callback(pool.shutdown, cancel_futures=True)
             self._stack = stack.pop_all()

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from composition.adapter import LoadedAdapter, Replacement
+from composition.adapter import CHOOSE, LoadedAdapter, Replacement
 from composition.base_weights import ROWS, BaseWeights
 from composition.low_rank import is_finite
 from composition.tree import coefficients
@@ -44,9 +44,14 @@ def replacements(
     module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, *, base: BaseWeights | None
 ) -> Iterator[Replacement]:
     """The tensors of a replaced module. Raises InvalidAdapter for one that the file doesn't have."""
-    for parameter, name in module.tensors.items():
+    for name in module.tensors.values():
         if name not in tensors:
             raise InvalidAdapter(f"{subject}, tensor {name}", "the file has no such tensor")
+    for parameter, name in module.tensors.items():
+        copy, _, plain = parameter.rpartition(".")
+        if copy:
+            _check_copy(copy, tensors[name], tensors[module.tensors[plain]], name)
+            continue
         values = tensors[name]
         if not values.ndim:
             raise UnsupportedAdapter(
@@ -55,6 +60,15 @@ def replacements(
         label = _label(module, parameter)
         rows = partial(base.rows, label, tuple(values.shape)) if base and label else None
         yield Replacement(module.name, parameter, values, module.kind == "bias", label, rows)
+
+
+def _check_copy(copy: str, values: Tensor, kept: Tensor, name: str) -> None:
+    """With bias="all" PEFT stores a saved module's bias again, and the base's; it computes with neither.
+
+    Raises InvalidAdapter where the first is another one.
+    """
+    if copy == "modules_to_save" and not torch.equal(values, kept):
+        raise InvalidAdapter(f"tensor {name}", "it is stored twice, and differently")
 
 
 def _label(module: ModuleSpec, parameter: str) -> str | None:
@@ -75,9 +89,7 @@ def is_of_base(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, 
         label = module.base_tensor if role == "weight" else None
         if base is None or label is None or name not in tensors or not base.holds(label, tensors[name]):
             known = "is not the base's own" if base else "may be the base's own (--base DIR tells), or not"
-            raise UnsupportedAdapter(
-                subject, f"modules_to_save ({module.name})", f"{name} {known}, and several replacements have no sum"
-            )
+            raise UnsupportedAdapter(subject, f"modules_to_save ({module.name})", f"{name} {known}; {CHOOSE}")
     return True
 
 
@@ -86,12 +98,13 @@ def is_of_base(module: ModuleSpec, tensors: Mapping[str, Tensor], subject: str, 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComposedTensor:
-    """A replaced tensor of the result, in the recipe's dtype, on the CPU."""
+    """A replaced tensor of the result, in the recipe's dtype, on the CPU; `base_tensor` is the base's, where known."""
 
     module: str
     parameter: str
     values: Tensor
     is_bias: bool
+    base_tensor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,9 +142,13 @@ def compose_replacements(
         _check(module, items, adapted)
     rules: Mapping[str, _Rule] = {"average": _average, "difference": _difference, "from": partial(_one, choice)}
     return tuple(
-        ComposedTensor(module, parameter, _stored(rules[choice.rule](items), items[0], dtype), items[0].item.is_bias)
+        _composed(module, parameter, _stored(rules[choice.rule](items), items[0], dtype), items[0].item)
         for (module, parameter), items in sorted(found.items())
     )
+
+
+def _composed(module: str, parameter: str, values: Tensor, like: Replacement) -> ComposedTensor:
+    return ComposedTensor(module, parameter, values, like.is_bias, like.base_tensor)
 
 
 def _together(root: Node, adapters: Mapping[str, LoadedAdapter], spell: Spell) -> dict[tuple[str, str], list[_Input]]:

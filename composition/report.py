@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from composition.parents import Measured, cosine, pairs
+from registry.domain.spec import layers_alike
 
 SHARES = {"rank_90": 0.90, "rank_99": 0.99}  # of the energy; their names in the document
 
@@ -103,23 +104,18 @@ class Report:
     @property
     def merge_kept(self) -> float | None:
         """Share of the squared norm of what methods gave that their ranks hold; None without such methods."""
-        merged = together(module.merged for module in self.modules)
-        return energy_kept(merged, together(module.lost for module in self.modules)) if merged else None
+        return merge_kept(self.modules)
 
     def total(self) -> dict[str, Any]:
         """The figures of all modules together, as a JSON value."""
-        return {
-            "rank_in": self.rank_in,
-            "rank": self.rank,
-            "norm": self.norm,
-            "error": self.error,
-            "energy_kept": self.energy_kept,
-            "rounding": self.rounding,
-            "merge_kept": self.merge_kept,
-            **{name: rank_needed(self.modules, share) for name, share in SHARES.items()},
-            "cosines": cosines(self.modules),
-            "conflicts": conflict_document(self.modules),
-        }
+        return figures(self.modules)
+
+    def layers(self) -> list[dict[str, Any]]:
+        """The same of modules that differ only in their layer, in the order of their first ones."""
+        groups: dict[str, list[ModuleReport]] = {}
+        for module in self.modules:
+            groups.setdefault(layers_alike(module.name), []).append(module)
+        return [{"name": name, "modules": len(alike), **figures(alike)} for name, alike in groups.items()]
 
     def document(self) -> dict[str, Any]:
         """The report as a JSON value. `pairs` are positions in `parents`; every `cosines` is in their order."""
@@ -130,8 +126,32 @@ class Report:
             "parents": [{"digest": digest, "weight": weight} for digest, weight in self.parents],
             "pairs": [list(pair) for pair in pairs(len(self.parents))] if compared else [],
             "total": self.total(),
+            "layers": self.layers(),
             "modules": [module.document() for module in self.modules],
         }
+
+
+def figures(modules: Sequence[ModuleReport]) -> dict[str, Any]:
+    """The figures of some modules together, as a JSON value."""
+    norm, error = together(module.norm for module in modules), together(module.error for module in modules)
+    return {
+        "rank_in": max((module.rank_in for module in modules), default=0),
+        "rank": max((module.rank for module in modules), default=0),
+        "norm": norm,
+        "error": error,
+        "energy_kept": energy_kept(norm, error),
+        "rounding": together(module.rounding for module in modules),
+        "merge_kept": merge_kept(modules),
+        **{name: rank_needed(modules, share) for name, share in SHARES.items()},
+        "cosines": cosines(modules),
+        "conflicts": conflict_document(modules),
+    }
+
+
+def merge_kept(modules: Sequence[ModuleReport]) -> float | None:
+    """1 - (lost / merged)² of what methods made on the true delta; None where none did."""
+    merged = together(module.merged for module in modules)
+    return energy_kept(merged, together(module.lost for module in modules)) if merged else None
 
 
 def energy_kept(norm: float, error: float) -> float:

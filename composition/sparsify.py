@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Tiles = Callable[[], Iterable[Tensor]]
@@ -35,14 +36,15 @@ class Bracket:
     low: int
     high: int
 
-    def parted(self, patterns: Tensor) -> tuple[int, Tensor]:
+    def parted(self, patterns: Tensor) -> tuple[int, NDArray[np.int32]]:
         """How many patterns lie above, and those inside, on the CPU. patterns: (n,), int32."""
         if patterns.is_cuda:
             above = patterns > self.high
-            return int(above.sum()), patterns[(patterns >= self.low) & ~above].cpu()
+            return int(above.sum()), patterns[(patterns >= self.low) & ~above].cpu().numpy()
         array = patterns.numpy()  # compares ten times as fast as torch
         over = array > self.high
-        return int(np.count_nonzero(over)), torch.from_numpy(array[np.flatnonzero(over ^ (array >= self.low))])
+        count = int(np.count_nonzero(over))
+        return count, array[np.flatnonzero(np.bitwise_xor(over, array >= self.low, out=over))]
 
 
 def thresholds(tiles: Tiles, counts: Sequence[int], brackets: Sequence[Bracket | None] = ()) -> list[float]:
@@ -63,20 +65,21 @@ def thresholds(tiles: Tiles, counts: Sequence[int], brackets: Sequence[Bracket |
 
 def _within(tiles: Tiles, counts: Sequence[int], brackets: Sequence[Bracket]) -> list[int | None]:
     """The patterns of the counts[i]-th largest, or None where a bracket doesn't hold it."""
-    above, inside = [0] * len(counts), [[torch.zeros(0, dtype=torch.int32)] for _ in counts]
+    above, inside = [0] * len(counts), [bytearray() for _ in counts]  # small arrays would hold the heap in pieces
     for tile in tiles():
         for index, chosen in enumerate(brackets):
             more, patterns = chosen.parted(_patterns(tile[index]))
             above[index] += more
-            inside[index].append(patterns)
-    return [_largest(torch.cat(parts), count - more) for parts, count, more in zip(inside, counts, above, strict=True)]
+            inside[index] += patterns.data
+    return [_largest(parts, count - more) for parts, count, more in zip(inside, counts, above, strict=True)]
 
 
-def _largest(patterns: Tensor, place: int) -> int | None:
-    """The place-th largest, counted from 1, or None if there is no such place."""
+def _largest(data: bytearray, place: int) -> int | None:
+    """The place-th largest of int32 patterns, counted from 1, or None if there is no such place."""
+    patterns = np.frombuffer(data, dtype=np.int32)
     if not 0 < place <= len(patterns):
         return None
-    return int(patterns.kthvalue(len(patterns) - place + 1).values)
+    return int(np.partition(patterns, len(patterns) - place)[len(patterns) - place])
 
 
 def _patterns(values: Tensor) -> Tensor:
@@ -85,12 +88,12 @@ def _patterns(values: Tensor) -> Tensor:
 
 def bracket(sample: Tensor, share: float) -> Bracket | None:
     """Where a sample says that the magnitude is above which `share` of all elements lie; None if many others are."""
-    patterns = _patterns(sample.float()).sort(descending=True).values
+    patterns = np.sort(_patterns(sample.float()).cpu().numpy())[::-1]
     middle = share * len(patterns)
     margin = _SAFETY * math.sqrt(len(patterns) * share * (1 - share)) + 1
     first, last = max(0, int(middle - margin)), min(len(patterns) - 1, int(middle + margin))
     low, high = int(patterns[last]), int(patterns[first])
-    inside = int(((patterns >= low) & (patterns <= high)).sum())
+    inside = np.count_nonzero((patterns >= low) & (patterns <= high))
     return Bracket(low, high) if inside <= _MOST * len(patterns) else None
 
 

@@ -9,21 +9,25 @@ its height nor the number of threads nor KEPT changes a bit. This room knows no 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
 
+from composition.krylov import Krylov, Ritz
 from composition.low_rank import LowRank, Truncation
 from composition.sparsify import bracket, thresholds
 from composition.threads import one_thread
 
 BLOCK = 64  # rows of a delta that are formed and added up at once
-KEPT = 1 << 24  # elements of a result, from its first row on, that are kept from pass to pass: 64 MiB
-ITERATIONS = 2  # of the Krylov space, beyond its start
+KEPT = 12 << 20  # elements of a result, from its first row on, that are kept from pass to pass: 48 MiB
 GRAM = 1024  # columns up to which the result's Gram matrix is small enough to find the best basis with
 _TILE = 1 << 16  # elements of an input that a method sees at once on a CPU
-_SAMPLE = 1 << 16  # elements that bracket a magnitude
+_SAMPLE = 1 << 15  # elements that bracket a magnitude
 _NOISE = 1e-7  # singular values below this times the largest are rounding of float32
+_LEAST = 3  # blocks of a Krylov space that have to fit into a matrix; a smaller one is decomposed whole
+_MOST = 8  # blocks of a Krylov space, however slowly the values fall
+_ADDED = 8  # blocks of rows that are added up in float32
 _INFERRED = 0.1  # the share of the energy outside of a basis from which on a difference of sums tells it
 
 
@@ -31,7 +35,7 @@ _INFERRED = 0.1  # the share of the energy outside of a basis from which on a di
 class Tile:
     """Rows `start`, start + 1, … of all inputs' deltas; values: (inputs, rows, columns), float32.
 
-    The values are overwritten when the next block is formed.
+    The values are overwritten when the next block is formed, and may be by whoever looks at the tile.
     """
 
     start: int
@@ -52,8 +56,8 @@ class TrueDeltas:
         self._deltas = [delta.folded() for delta in deltas]
         self._portable = portable
         self.shape = deltas[0].shape
-        self._device = deltas[0].A.device
-        fitting = BLOCK if self._device.type == "cuda" else _TILE // max(1, self.shape[1])
+        self.device = deltas[0].A.device
+        fitting = BLOCK if self.device.type == "cuda" else _TILE // max(1, self.shape[1])
         self._height = min(BLOCK, max(1, height or fitting))
 
     @property
@@ -73,7 +77,7 @@ class TrueDeltas:
     def blocks(self, first: int = 0) -> Iterator[Tile]:
         """Rows in blocks whose height is always the same, from the first-th block on."""
         rows, columns = self.shape
-        buffer = torch.empty(self.inputs, min(BLOCK, rows), columns, dtype=torch.float32, device=self._device)
+        buffer = torch.empty(self.inputs, min(BLOCK, rows), columns, dtype=torch.float32, device=self.device)
         for start in range(first * BLOCK, rows, BLOCK):
             values = buffer[:, : rows - start]
             for out, delta in zip(values, self._deltas, strict=True):
@@ -110,35 +114,35 @@ class TrueDeltas:
     def _sample(self, delta: LowRank) -> Tensor:
         generator = torch.Generator().manual_seed(0)
         rows, columns = (torch.randint(size, (_SAMPLE,), generator=generator) for size in self.shape)
-        return (delta.B[rows.to(self._device)] * delta.A.T[columns.to(self._device)]).sum(1)
+        return (delta.B[rows.to(self.device)] * delta.A.T[columns.to(self.device)]).sum(1)
 
     @one_thread()
     def fit(self, merge: Merge, rank: int | None) -> Truncation:
         """The merged delta at a rank, by default the sum of the inputs' ranks. `norm` and `error` are the merge's.
 
-        The best of its rank, up to rounding, in modules of at most GRAM columns.
-        Source: Musco and Musco 2015, algorithm 2; Halko, Martinsson and Tropp 2011, section 4.
+        The best of its rank: up to rounding in modules of at most GRAM columns, else as nearly as `krylov` tells.
         """
         rank = min(rank or self.rank, *self.shape)
         width = max(self.rank, rank)
         if rank == 0:
             return Truncation(self._nothing(), 0.0, 0.0)
         merged = _Merged(self, merge)
-        if (ITERATIONS + 1) * width >= min(self.shape):
+        if _LEAST * width >= min(self.shape):
             return _fit_whole(torch.cat(list(merged.blocks())).double(), rank)
-        basis = _eigenbasis(merged, rank) if self.shape[1] <= GRAM else self._krylov(merged, width)
-        return _fit_within(merged, basis, rank)
+        ritz = _by_gram(merged, rank) if self.shape[1] <= GRAM else self._by_krylov(merged, rank)
+        root = ritz.squares.sqrt().sqrt()
+        delta = LowRank((ritz.right * root).T.float().contiguous(), (ritz.left / root).float())
+        outside = merged.square - float(ritz.squares.sum())
+        if outside < _INFERRED * merged.square:  # too little to be told by the rounding of two sums
+            outside = merged.distance(delta)
+        return Truncation(delta, merged.square**0.5, outside**0.5)
 
-    def _krylov(self, merged: "_Merged", width: int) -> Tensor:
-        """An orthonormal basis of the result's row space, nearly: (columns, (ITERATIONS + 1) * width), float64."""
-        blocks = [torch.linalg.qr(self._start(width))[0]]
-        for _ in range(ITERATIONS):
-            grown = merged.power(blocks[-1].float())
-            for block in blocks:
-                grown -= block @ (block.T @ grown)
-            blocks.append(torch.linalg.qr(grown)[0])
-        basis: Tensor = torch.linalg.qr(torch.cat(blocks, dim=1))[0]
-        return basis
+    def _by_krylov(self, merged: "_Merged", rank: int) -> Ritz:
+        space = Krylov(merged, self._start(max(self.rank, rank)))
+        for _ in range(_MOST - 1):
+            if space.is_enough(rank) or not space.grow():
+                break
+        return space.ritz(rank)
 
     def _start(self, width: int) -> Tensor:
         rows = torch.cat([delta.A.double() for delta in self._deltas])
@@ -159,13 +163,20 @@ class _Merged:
         self._deltas, self._merge = deltas, merge
         self._kept: list[Tensor] = []
         self._most = KEPT // (BLOCK * deltas.shape[1])
+        self.square = 0.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._deltas.shape
 
     def blocks(self) -> Iterator[Tensor]:
-        yield from self._kept
-        for number, rows in enumerate(self._computed(len(self._kept)), len(self._kept)):
-            if number < self._most:
+        square = 0.0
+        for number, rows in enumerate(chain(self._kept, self._computed(len(self._kept)))):
+            if len(self._kept) == number < self._most:
                 self._kept.append(rows)
+            square += 0.0 if self.square else _square(rows)
             yield rows
+        self.square = self.square or square
 
     def _computed(self, first: int) -> Iterator[Tensor]:
         for block in self._deltas.blocks(first):
@@ -177,58 +188,47 @@ class _Merged:
 
     def gram(self) -> Tensor:
         """Mᵀ M: (columns, columns), float64."""
-        total: Tensor | None = None
+        total = torch.zeros(self.shape[1], self.shape[1], dtype=torch.float64, device=self._deltas.device)
         for rows in self.blocks():
-            part = (rows.T @ rows).double()
-            total = part if total is None else total.add_(part)
-        assert total is not None
+            total += rows.T @ rows
         return total
 
-    def power(self, block: Tensor) -> Tensor:
-        """Mᵀ M block: (columns, width), float64."""
-        total = torch.zeros(block.shape, dtype=torch.float64, device=block.device)
-        for rows in self.blocks():
-            total += rows.T @ (rows @ block)
-        return total
+    def times(self, block: Tensor) -> Tensor:
+        """M block: (rows, width), float64."""
+        return torch.cat([rows @ block for rows in self.blocks()]).double()
+
+    def power(self, block: Tensor) -> tuple[Tensor, Tensor]:
+        """M block and Mᵀ M block, float64: added up in float32 for a few blocks of rows at a time."""
+        image, part = [], torch.zeros_like(block)
+        total = part.double()
+        for number, rows in enumerate(self.blocks(), 1):
+            image.append(rows @ block)
+            part.addmm_(rows.T, image[-1])
+            if number % _ADDED == 0:
+                total += part
+                part.zero_()
+        return torch.cat(image).double(), total.add_(part)
+
+    def distance(self, delta: LowRank) -> float:
+        """The squared norm of M less a delta."""
+        blocks = zip(self.blocks(), torch.split(delta.B, BLOCK), strict=True)
+        return sum(_square(rows - left @ delta.A) for rows, left in blocks)
 
 
 def _fit_whole(whole: Tensor, rank: int) -> Truncation:
     left, values, right = torch.linalg.svd(whole, full_matrices=False)
-    kept = _rank(values, rank)
+    kept = min(rank, int((values > _NOISE * values[0]).sum()))
     root = values[:kept].sqrt()
     delta = LowRank((root[:, None] * right[:kept]).float(), (left[:, :kept] * root).float())
     return Truncation(delta, float(values.norm()), float(values[kept:].norm()))
 
 
-def _eigenbasis(merged: _Merged, rank: int) -> Tensor:
-    """The right singular vectors of the result's largest values: (columns, rank), float64."""
-    basis: Tensor = torch.linalg.eigh(merged.gram())[1][:, -rank:]
-    return basis.contiguous()
-
-
-def _fit_within(merged: _Merged, basis: Tensor, rank: int) -> Truncation:
-    """The best approximation whose rows lie in a basis."""
-    flat = basis.float()
-    inside, square = [], 0.0
-    for rows in merged.blocks():
-        inside.append(rows @ flat)
-        square += _square(rows)
-    tall = torch.cat(inside).double()
-    values, vectors = torch.linalg.eigh(tall.T @ tall)
-    squares, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    outside = square - float(squares.sum())
-    if outside < _INFERRED * square:  # too little to be told by the rounding of two sums
-        outside = sum(_square(rows - part @ flat.T) for rows, part in zip(merged.blocks(), inside, strict=True))
-    kept = _rank(squares.sqrt(), rank)
-    root = squares[:kept].sqrt().sqrt()
-    vectors = vectors[:, :kept]
-    delta = LowRank((basis @ vectors * root).T.float().contiguous(), (tall @ vectors / root).float())
-    return Truncation(delta, square**0.5, (outside + float(squares[kept:].sum())) ** 0.5)
-
-
-def _rank(values: Tensor, rank: int) -> int:
-    return min(rank, int((values > _NOISE * values[0]).sum()))
+def _by_gram(merged: _Merged, rank: int) -> Ritz:
+    """From the right singular vectors of the result's largest values."""
+    basis = torch.linalg.eigh(merged.gram())[1][:, -rank:].contiguous()
+    return Ritz.of(basis, merged.times(basis.float()), rank)
 
 
 def _square(rows: Tensor) -> float:
-    return float(torch.linalg.vector_norm(rows, dtype=torch.float64)) ** 2
+    """The squared norm: of a row in float32, of all in float64."""
+    return float(torch.linalg.vector_norm(rows, dim=1).double().square().sum())

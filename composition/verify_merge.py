@@ -132,12 +132,14 @@ class _Verifier:
     def _check_module(self, module: ModuleSpec) -> Iterable[Check]:
         names = tuple(sorted(module.tensors.values()))
         if module.kind in ("saved", "bias"):
-            return [self._check_whole(module, role, name) for role, name in sorted(module.tensors.items())]
+            own = sorted((role, name) for role, name in module.tensors.items() if "." not in role)  # no copies
+            return [self._check_whole(module, role, name) for role, name in own]
         where = module.base_tensor or module.name
         check = Check(module.name, where, UNCHECKED, adapter_tensors=names)
         if not has_factors(module):
-            kinds = " ".join([module.kind, *module.variants])
-            return [replace(check, text=f"not replayed: {kinds}")]
+            kinds = " ".join(dict.fromkeys([module.kind, *module.variants]))
+            check = replace(check, text=f"not replayed: {kinds}")
+            return [check, *(replace(check, tensor=name) for name in self._biases(module))]
         base, merged = self._base[where], self._merged.find(where)
         if merged is None:
             return [replace(check, verdict=FAULT, fault=_MISSING, text="the merged model has no such tensor")]
@@ -145,6 +147,12 @@ class _Verifier:
             text = f"{base.dtype} {list(base.shape)} became {merged.dtype} {list(merged.shape)}"
             return [replace(check, text=f"not replayed: {text}")]
         return [self._replay(module, Pair(base, merged), check)]
+
+    def _biases(self, module: ModuleSpec) -> Iterable[str]:
+        """The base's bias that a module changes besides its weight."""
+        name = (module.base_tensor or "").removesuffix("weight") + "bias"
+        changes = "bias_B" in module.tensors or (module.kind == "ia3" and module.out_features)
+        return [name] if changes and name in self._base else []
 
     def _replay(self, module: ModuleSpec, pair: Pair, check: Check) -> Check:
         factors = read_factors(self._files, self._adapter, module, _matrix_shape(pair.base))

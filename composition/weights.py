@@ -19,6 +19,8 @@ from registry.formats.base_files import StoredTensor
 from registry.formats.folder import read_path
 from registry.formats.safetensors import Limits, read_header
 
+_CORE = "core"  # of a convolution in Tucker form
+_MAGNITUDES = frozenset({"magnitude", "magnitude_in"})
 _NUMBERS = frozenset({"alpha"})  # roles that are a number, which the scaling has already
 
 
@@ -86,28 +88,28 @@ def _within(component: str, weights: AdapterWeights) -> AdapterWeights:
 def has_factors(module: ModuleSpec) -> bool:
     """Whether a module's delta is a product of two factors, or becomes one exactly, and nothing besides."""
     if module.kind in ("loha", "lokr"):
-        return "magnitude" not in module.tensors
+        return not _MAGNITUDES & module.tensors.keys()
     grouped = "grouped_conv" in module.variants
-    roles = module.tensors.keys() - _NUMBERS
+    roles = module.tensors.keys() - _NUMBERS - {_CORE}
     return module.kind in ("linear", "embedding", "conv") and roles == {"A", "B"} and not grouped
 
 
 def factor_roles(module: ModuleSpec) -> frozenset[str]:
     """The roles of a module's tensors that its factors and their scaling are in; the others are told apart."""
     if module.kind in ("loha", "lokr"):
-        return frozenset(module.tensors) - {"magnitude"}
-    return (frozenset({"A", "B"}) | _NUMBERS) & module.tensors.keys()
+        return frozenset(module.tensors) - _MAGNITUDES
+    return (frozenset({"A", "B", _CORE}) | _NUMBERS) & module.tensors.keys()
 
 
 def read_factors(
     files: OpenFiles, adapter: AdapterWeights, module: ModuleSpec, shape: tuple[int, int] | None = None
 ) -> Factors:
-    """A module's factors for a base's matrix of a shape: in their dtype, LoHa's and LoKr's in float32.
+    """A module's factors for a base's matrix of a shape: in their dtype, those that are computed in float32.
 
     Raises InvalidAdapter for an unknown dtype, UnsupportedAdapter for a LoHa or LoKr that is a LoRA of too high a rank.
     """
     stored = {role: _tensor(files, adapter, name) for role, name in module.tensors.items() if role not in _NUMBERS}
-    if module.kind in ("loha", "lokr"):
+    if module.kind in ("loha", "lokr") or _CORE in module.tensors:
         layer = read_layer(module, stored)
         return Factors(layer.B.flatten(1), layer.A.flatten(1), layer.scaling, module.dtype)
     a, b = stored["A"].flatten(1), stored["B"].flatten(1)

@@ -1,8 +1,8 @@
 """Deltas of full rank: the matrix itself as one factor, an identity as the other. Sums, norms and truncation of them.
 
-A sum with such a delta is one matrix again, and no product of two large factors is formed. A truncation to a rank needs
-no spectrum: it is the best approximation in a block Krylov space that grows until another block changes nothing. Rules
-that look at all singular values take them from the smaller Gram matrix, in float64.
+A sum with such a delta is one matrix again, and no product of two large factors is formed. A truncation to a rank or to
+a share of the energy needs no whole spectrum: it is the best approximation in a block Krylov space that grows until it
+is large enough. Rules that look at all singular values take them from the smaller Gram matrix, in float64.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +11,17 @@ import torch
 from torch import Tensor
 
 from composition.grams import BLOCK
+from composition.krylov import Krylov, Ritz
 from composition.low_rank import LowRank, Truncation, concatenate
 
 _OVERSAMPLING = 8  # vectors beyond the rank in a block of the Krylov space
-_CONVERGED = 1e-8  # of the energy that is left out: what another block may change when the space is large enough
+_WIDTH = 32  # vectors in a block where the rank is not known
+_TOLD = 4 * _WIDTH  # columns of a space whose values say how the others fall
+_FEW = 8  # a share of all singular values below which a Krylov space is less work than all of them
+_TELLABLE = 1e-6  # a share of the squared norm that the rounding of float32 products doesn't matter to
+
+Choice = Callable[[Tensor], int]
+"""Takes a rank from all singular values, float64 and descending."""
 
 
 def whole(matrix: Tensor) -> LowRank:
@@ -62,45 +69,68 @@ def _energy(matrix: Tensor) -> float:
 
 
 def truncate_matrix(matrix: Tensor, rank: int) -> Truncation:
-    """The best approximation of a rank, with its true error; the excess over the optimum is a matter of `_CONVERGED`.
+    """The best approximation of a rank, with its true error; the excess over the optimum is what `krylov` allows."""
+    stored = _Stored(matrix)
+    space = Krylov(stored, _start(matrix, rank + _OVERSAMPLING))
+    while not space.is_enough(rank):
+        if not space.grow():
+            return truncate_matrix_by(matrix, lambda _: rank)  # the space is nearly the whole one
+    return _projected(matrix, space.ritz(rank), stored.square)
 
-    Source: Musco and Musco 2015, algorithm 2; Halko, Martinsson and Tropp 2011, section 4.
+
+def truncate_matrix_within(matrix: Tensor, loss: float, most: int | None, choose: Choice) -> Truncation:
+    """The least rank, but at most `most`, that loses at most a share of the squared norm.
+
+    `choose` is the same rule, for all singular values: they are computed where the loss is too small to be told without
+    them, or the rank too large. Else a Krylov space grows until it holds the answer; at that rank the loss is the least
+    one within `krylov.CONVERGED` of itself, so that a rank may be one too large where the share lies so near.
     """
-    width, side = rank + _OVERSAMPLING, min(matrix.shape)
-    total = _energy(matrix)
-    blocks = [_orthonormal(torch.randn(matrix.shape[1], width, generator=torch.Generator().manual_seed(0)).to(matrix))]
-    images = [_times(matrix, blocks[0])]
-    kept = 0.0
-    while (len(blocks) + 1) * width <= side:
-        left, square = _within(torch.cat(images, dim=1), rank)
-        if square - kept <= _CONVERGED * max(total - square, 0.0):
-            return _projected(matrix, left, total)
-        kept = square
-        blocks.append(_next_block(matrix, images[-1], blocks))
-        images.append(_times(matrix, blocks[-1]))
-    return truncate_matrix_by(matrix, lambda _: rank)  # the space is nearly the whole one
+    stored = _Stored(matrix)
+    if loss < _TELLABLE:
+        return truncate_matrix_by(matrix, choose)
+    space = Krylov(stored, _start(matrix, min(_WIDTH, *matrix.shape)))
+    while _is_within_reach(space, loss, stored):
+        squares = space.squares()
+        enough = (stored.square - squares.cumsum(0) <= loss * stored.square).nonzero()
+        rank = min(int(enough[0]) + 1 if len(enough) else space.size + 1, most or space.size + 1)
+        if rank <= len(squares) and space.is_enough(rank):
+            found = _projected(matrix, space.ritz(rank), stored.square)
+            if rank == most or found.error**2 <= loss * stored.square:
+                return found
+        if not all(space.grow() for _ in range(space.size // _WIDTH)):
+            break
+    return truncate_matrix_by(matrix, choose)
 
 
-def _within(images: Tensor, rank: int) -> tuple[Tensor, float]:
-    """An orthonormal basis of the best `rank` directions among the columns of images, and the energy there."""
-    values, vectors = torch.linalg.eigh(images.T @ images)
-    values, vectors = values.flip(0)[:rank].clamp(min=0), vectors.flip(1)[:, :rank]
-    live = values > torch.finfo(torch.float32).eps ** 2 * values[:1].sum()
-    return images @ vectors[:, live] / values[live].sqrt(), float(values.sum())
+def _is_within_reach(space: Krylov, loss: float, stored: "_Stored") -> bool:
+    """Whether so small a loss may need few enough values that finding these is less work than finding all.
+
+    The larger half of the Ritz values are close to singular values, and what follows is no larger than those.
+    """
+    if space.size < _TOLD:
+        return True
+    half = space.squares()[: space.size // 2]
+    missing = (1 - loss) * stored.square - float(half.sum())
+    needed = len(half) + (missing / float(half[-1]) if len(half) and missing > 0 else 0.0)
+    return max(needed, space.size / 2) <= min(stored.shape) / _FEW
 
 
-def _next_block(matrix: Tensor, image: Tensor, blocks: Sequence[Tensor]) -> Tensor:
-    grown = _times(matrix.T, image)
-    for _ in range(2):  # once is not enough to float64
-        for block in blocks:
-            grown -= block @ (block.T @ grown)
-        grown = _orthonormal(grown)
-    return grown
+class _Stored:
+    """A matrix in memory, for `krylov`."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self._matrix = matrix
+        self.shape = (matrix.shape[0], matrix.shape[1])
+        self.square = _energy(matrix)
+
+    def power(self, block: Tensor) -> tuple[Tensor, Tensor]:
+        image = _times(self._matrix, block)
+        return image, _times(self._matrix.T, image)
 
 
-def _orthonormal(columns: Tensor) -> Tensor:
-    basis: Tensor = torch.linalg.qr(columns.double())[0]
-    return basis
+def _start(matrix: Tensor, width: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(matrix.shape[1], min(width, *matrix.shape), generator=generator).to(matrix.device)
 
 
 def _times(matrix: Tensor, columns: Tensor) -> Tensor:
@@ -114,8 +144,9 @@ def _times(matrix: Tensor, columns: Tensor) -> Tensor:
     return total
 
 
-def _projected(matrix: Tensor, left: Tensor, total: float) -> Truncation:
-    """The part of a matrix in the span of orthonormal columns, as balanced factors; what is left out is measured."""
+def _projected(matrix: Tensor, ritz: Ritz, total: float) -> Truncation:
+    """The part of a matrix in the span of Ritz vectors, as balanced factors; what is left out is measured."""
+    left = ritz.left / ritz.squares.sqrt()
     inside = torch.zeros(left.shape[1], matrix.shape[1], dtype=torch.float64, device=matrix.device)
     for rows, part in zip(torch.split(matrix, BLOCK), torch.split(left, BLOCK), strict=True):
         inside += part.T @ rows.double()
@@ -125,7 +156,7 @@ def _projected(matrix: Tensor, left: Tensor, total: float) -> Truncation:
     return Truncation(delta, total**0.5, max(0.0, total - float(values.square().sum())) ** 0.5)
 
 
-def truncate_matrix_by(matrix: Tensor, choose: Callable[[Tensor], int]) -> Truncation:
+def truncate_matrix_by(matrix: Tensor, choose: Choice) -> Truncation:
     """As `truncate_matrix`, to the rank that `choose` takes from all singular values, float64 and descending."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     gram = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64, device=matrix.device)

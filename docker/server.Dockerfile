@@ -34,4 +34,4 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-I", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8321/readyz', timeout=4)"]
 ENTRYPOINT ["adapters"]
-CMD ["serve", "--host", "0.0.0.0", "--behind-proxy"]
+CMD ["serve", "--host", "0.0.0.0", "--behind-proxy", "--no-worker"]

@@ -5,6 +5,7 @@ ADAPTERS_DATABASE_URL   sqlite:///… or postgresql+psycopg://… (default: a fi
 ADAPTERS_DATABASE_URL_FILE  a file with that URL, for those who keep passwords out of the environment
 ADAPTERS_REGISTRY       URL of a server, for commands to work against in place of an embedded registry
 ADAPTERS_TOKEN          what to show there, in place of a token that `adapters login` keeps in ADAPTERS_HOME
+ADAPTERS_WEBHOOK_TARGETS   what webhooks may call: hosts, networks, `public` (the default), separated by commas
 ADAPTERS_BLOBS_URL      file:///… or s3://bucket/prefix?endpoint_url=…&region=… (default: a folder in ADAPTERS_HOME)
 """
 
@@ -27,6 +28,7 @@ class Settings:
     blobs_url: str
     server: str | None = None
     token: str | None = field(default=None, repr=False)
+    webhook_targets: str = "public"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -40,7 +42,8 @@ class Settings:
             )
         blobs_url = environment.get("ADAPTERS_BLOBS_URL") or (home / "blobs").as_uri()
         server, token = environment.get("ADAPTERS_REGISTRY") or None, environment.get("ADAPTERS_TOKEN") or None
-        return cls(home, database_url, blobs_url, server, token)
+        targets = environment.get("ADAPTERS_WEBHOOK_TARGETS") or "public"
+        return cls(home, database_url, blobs_url, server, token, targets)
 
     @property
     def embedded(self) -> bool:

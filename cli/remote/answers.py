@@ -23,11 +23,15 @@ def error_of(status: int, body: bytes, url: str) -> AdaptersError:
     """The error that an answer tells of: the same class with the same fields, so the same message and exit code."""
     try:
         document = json.loads(body)
-        code, message, detail = str(document["error"]), str(document["message"]), document.get("detail")
+        return error_from(document) or ServerFailure(str(document["message"]), url)
     except (ValueError, RecursionError, KeyError, TypeError):
         return ServerFailure(f"it answered with status {status}", url)
-    kind = _classes().get(code)
-    return _rebuilt(kind, message, detail) if kind else ServerFailure(message, url)
+
+
+def error_from(document: Mapping[str, Any]) -> AdaptersError | None:
+    """The error that a document tells of; None for a code that isn't known here. Raises KeyError, TypeError."""
+    kind = _classes().get(str(document["error"]))
+    return _rebuilt(kind, str(document["message"]), document.get("detail")) if kind else None
 
 
 def _rebuilt(kind: type[AdaptersError], message: str, detail: Any) -> AdaptersError:

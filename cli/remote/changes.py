@@ -1,13 +1,12 @@
 """Changing what is on a server: the methods of `registry.service.aliases`, `stewardship` and `bases`."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cli.remote.lookups import Lookups
 from cli.remote.rooms import adapter_path, part, version_path
 from registry.domain import from_documents as records
-from registry.domain.errors import NotOnServer
 from registry.domain.metrics import check_metrics
 from registry.domain.records import AliasMove, BaseModel, Evaluation, Status, Version
 from registry.domain.reference import AdapterName, Reference
@@ -83,10 +82,6 @@ class Changes(Lookups):
         return self._read(
             records.version, self.connection.request("PATCH", version_path(reference), json=wanted).document
         )
-
-    def verify(self, version: Version | None = None, *, deep: bool = False, progress: Any = None) -> NoReturn:
-        """Refused: the bytes lie where the server is. Raises NotOnServer."""
-        raise NotOnServer("verify", "it reads what the server keeps", "run it where the server's files are")
 
     # -- bases --------------------------------------------------------------------------------------------------------
 

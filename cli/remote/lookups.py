@@ -1,18 +1,16 @@
 """Looking at a registry on a server: the methods of `registry.service.lookup` and `resolution`."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cli.remote.rooms import Room, adapter_path, selector, version_path
 from registry.domain import from_documents as records
 from registry.domain.engines import Engine
 from registry.domain.records import Adapter, Alias, Evaluation, Lineage, Page, SearchQuery, Version
-from registry.domain.reference import AdapterName, Reference, Selector
+from registry.domain.reference import AdapterName, Reference
 from registry.domain.spec import ModuleSpec
 from registry.domain.statuses import check_found
 
 _ANY = "any"
-_PARALLEL = 8
 
 
 class Lookups(Room):
@@ -42,14 +40,8 @@ class Lookups(Room):
         self, *, team: str | None = None, cursor: str | None = None, limit: int = 100
     ) -> Page[tuple[Adapter, Version | None]]:
         """As `adapters`, each with its newest version, whatever that one's status."""
-        page = self.adapters(team=team, cursor=cursor, limit=limit)
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="look") as threads:
-            return Page(tuple(zip(page.items, threads.map(self._newest, page.items), strict=True)), page.cursor)
-
-    def _newest(self, adapter: Adapter) -> Version | None:
-        if adapter.latest is None:
-            return None
-        return self.peek(Reference(adapter.name, Selector.VERSION, str(adapter.latest)))
+        document = self.connection.get("/v1/adapters", {"team": team, "cursor": cursor, "limit": limit})
+        return self._read(lambda found: records.page(found, "adapters", records.listed), document)
 
     def versions(self, name: AdapterName, *, cursor: str | None = None, limit: int = 100) -> Page[Version]:
         """An adapter's versions, newest first, without their files."""

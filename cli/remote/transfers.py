@@ -7,25 +7,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from cli.remote.rooms import Room, adapter_path, version_path
+from cli.remote.rooms import Room, adapter_path
 from registry.domain import from_documents as records
 from registry.domain.digest import sha256_stream
-from registry.domain.errors import FileNotInVersion, NotOnServer
+from registry.domain.errors import FileNotInVersion
 from registry.domain.records import FileEntry, Version
-from registry.domain.reference import AdapterName
 
 if TYPE_CHECKING:
     from registry.service.core import Progress
     from registry.service.publishing import Publication, Submission
     from registry.service.workfolder import Pull
-
-_BLEND = (
-    "what a version was made of is for the server to say, and this one composes nothing yet",
-    "blend in an embedded registry (unset ADAPTERS_REGISTRY), then push the result",
-)
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
@@ -44,8 +38,7 @@ class Transfers(Room):
         from registry.service.inspection import inspect_folder  # lazy: start-up time
         from registry.service.workfolder import select_files  # lazy: start-up time
 
-        if submission.origin is not None:
-            raise NotOnServer("blend", *_BLEND)
+        assert submission.origin is None, "what a version was made of is for the server to say"
         selection = select_files(folder)
         inspect_folder(selection.folder, selection.kept)
         files = _hashed(selection.folder, selection.kept, progress)
@@ -121,10 +114,6 @@ class Transfers(Room):
             with fetched.open("rb") as stream:
                 yield stream
 
-    def version_of_recipe(self, name: AdapterName, recipe_digest: str) -> NoReturn:
-        """Refused: a server composes nothing yet. Raises NotOnServer."""
-        raise NotOnServer("blend", *_BLEND)
-
 
 def _hashed(folder: Path, paths: Sequence[str], progress: "Progress") -> list[FileEntry]:
     files, done = [], 0
@@ -139,4 +128,5 @@ def _hashed(folder: Path, paths: Sequence[str], progress: "Progress") -> list[Fi
 
 
 def _file_path(version: Version, path: str) -> str:
-    return f"{version_path(version)}/files/{quote(path)}"
+    # By its commit: a newer one may have another README beside the same weights.
+    return f"{adapter_path(version.adapter)}/versions/{version.commit}/files/{quote(path)}"

@@ -8,12 +8,11 @@ Source: Davari and Belilovsky 2023, arXiv 2312.06795, section 3 (there β and γ
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from composition.low_rank import Truncation
 from composition.methods.consensus import added
-from composition.methods.method import Input, number, weights, whole
+from composition.methods.method import Input, number, weighted, weights_of, whole
 from composition.methods.ties import trimmed
 from composition.true_delta import Tile, TrueDeltas
 from registry.domain.method import Value
@@ -27,9 +26,9 @@ def breadcrumbs(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncat
     factor = number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        bounds = tile.values.new_tensor(outlying).view(-1, 1, 1)
-        values = torch.where(tile.values.abs() < bounds, trimmed(tile.values, least), 0)
-        return factor * added(values * weights(inputs, tile.values))
+        largest = trimmed(tile.values.clone(), outlying)
+        values = trimmed(tile.values, least).sub_(largest)
+        return added(weighted(values, weights_of(inputs))).mul_(factor)
 
     return deltas.fit(merge, whole(params, "rank"))
 

@@ -3,13 +3,13 @@
 Source: TIES-Merging, arXiv 2306.01708, algorithm 1, "elect final signs" and "disjoint merge".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import torch
 from torch import Tensor
 
+from composition.methods.method import weighted
 from registry.domain.method import Value
 
 
@@ -19,6 +19,11 @@ def added(parts: Tensor) -> Tensor:
     for part in parts[2:]:
         total += part
     return total
+
+
+def one_for_zero(total: Tensor) -> Tensor:
+    """What is positive as it is, and 1 for 0; in place."""
+    return total.add_(1 - total.sign())
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +44,22 @@ class Consensus:
     def of(cls, params: Mapping[str, Value]) -> Self:
         return cls(str(params["sign"]), str(params["elect"]), str(params["normalise"]))
 
-    def merged(self, values: Tensor, weights: Tensor) -> Tensor:
-        """values: (inputs, …), zero where dropped, and overwritten; weights: (inputs, 1, …). Returns (…)."""
-        votes = values.mul_(weights) if self.elect == "weighted" else values
+    def merged(self, values: Tensor, weights: Sequence[float]) -> Tensor:
+        """values: (inputs, …), zero where dropped, and overwritten; one weight an input. Returns (…)."""
+        votes = weighted(values, weights) if self.elect == "weighted" else values
         elected = self.elected(votes)
         agreeing = votes.mul_(elected).clamp_(min=0)  # what disagrees is negative
-        parts = agreeing if self.elect == "weighted" else agreeing * weights
-        total = added(parts).mul_(elected)
-        return total.div_(self._divisor(agreeing.sign_(), weights))
+        is_plain = self.elect == "weighted" or set(weights) == {1.0}
+        total = added(agreeing if is_plain else weighted(agreeing.clone(), weights)).mul_(elected)
+        return total if self.normalise == "none" else total.div_(self._divisor(agreeing.sign_(), weights))
 
     def elected(self, votes: Tensor) -> Tensor:
         """The elected signs: (…), of votes: (inputs, …)."""
-        vote = added(votes if self.sign == "total" else votes.sign())
-        return torch.where(vote >= 0, 1.0, -1.0).to(vote.dtype) if self.elect == "peft" else vote.sign_()
+        signs = added(votes if self.sign == "total" else votes.sign()).sign_()
+        return signs.add_(0.5).sign_() if self.elect == "peft" else signs  # `where` takes ten times as long
 
-    def _divisor(self, agrees: Tensor, weights: Tensor) -> Tensor:
-        """What sums are divided by; 1 where nothing agrees. agrees: (inputs, …), 1 or 0."""
+    def _divisor(self, agrees: Tensor, weights: Sequence[float]) -> Tensor:
+        """What sums are divided by; 1 where nothing agrees. agrees: (inputs, …), 1 or 0, and overwritten."""
         if self.normalise == "count":
             return added(agrees).clamp_(min=1)
-        if self.normalise == "none":
-            return agrees.new_ones(())
-        total = added(agrees * weights.abs())
-        return torch.where(total > 0, total, 1)
+        return one_for_zero(added(weighted(agrees, map(abs, weights))))

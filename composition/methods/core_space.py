@@ -16,7 +16,7 @@ from torch import Tensor
 
 from composition.low_rank import LowRank, Truncation
 from composition.methods.knots import merged_by_ties, noise
-from composition.methods.method import Input, exact, number, weights
+from composition.methods.method import Input, exact, number, weighted, weights_of
 from registry.domain.method import Value
 
 
@@ -39,5 +39,5 @@ def _basis(tall: Tensor) -> Tensor:
 
 def _merged(cores: Tensor, inputs: Sequence[Input], params: Mapping[str, Value]) -> Tensor:
     if params["merge"] == "sum":
-        return number(params, "lambda") * (cores * weights(inputs, cores)).sum(0)
+        return number(params, "lambda") * weighted(cores, weights_of(inputs)).sum(0)
     return merged_by_ties(cores, inputs, params)

@@ -8,12 +8,11 @@ Source: Yu et al. 2023, arXiv 2311.03099, equation 2.
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from composition.low_rank import Truncation
 from composition.methods.consensus import Consensus, added
-from composition.methods.method import Input, number, weights, whole
+from composition.methods.method import Input, number, weighted, weights_of, whole
 from composition.sparsify import uniform
 from composition.true_delta import Tile, TrueDeltas
 from registry.domain.method import Value
@@ -24,7 +23,7 @@ def dare_linear(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncat
     factor = number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        return factor * added(dropped(tile, inputs, params) * weights(inputs, tile.values))
+        return added(weighted(dropped(tile, inputs, params), weights_of(inputs))).mul_(factor)
 
     return TrueDeltas([item.delta for item in inputs]).fit(merge, whole(params, "rank"))
 
@@ -34,17 +33,22 @@ def dare_ties(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncatio
     rule, factor = Consensus.of(params), number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        return factor * rule.merged(dropped(tile, inputs, params), weights(inputs, tile.values))
+        return rule.merged(dropped(tile, inputs, params), weights_of(inputs)).mul_(factor)
 
     return TrueDeltas([item.delta for item in inputs]).fit(merge, whole(params, "rank"))
 
 
 def dropped(tile: Tile, inputs: Sequence[Input], params: Mapping[str, Value]) -> Tensor:
-    """The tile with elements dropped at random, the others rescaled unless `rescale` is no."""
+    """The tile with elements dropped at random, the others rescaled unless `rescale` is no; in place."""
     kept = 1.0 - number(params, "drop")
-    masks = torch.stack([numbers(tile, item, params) < kept for item in inputs])
-    values = torch.where(masks, tile.values, 0)
-    return values / kept if kept and params["rescale"] == "yes" else values
+    for part, item in zip(tile.values, inputs, strict=True):
+        part.mul_(are_below(numbers(tile, item, params), kept))
+    return tile.values.div_(kept) if kept and params["rescale"] == "yes" else tile.values
+
+
+def are_below(values: Tensor, bounds: Tensor | float) -> Tensor:
+    """1 where a value is below its bound and 0 elsewhere, in place: comparing takes several times as long."""
+    return values.neg_().add_(bounds).sign_().clamp_(min=0)
 
 
 def numbers(tile: Tile, item: Input, params: Mapping[str, Value]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from composition.low_rank import Truncation
 from composition.methods.consensus import Consensus
 from composition.methods.dare import numbers
-from composition.methods.method import Input, number, weights, whole
+from composition.methods.method import Input, number, weights_of, whole
 from composition.true_delta import Tile, TrueDeltas
 from registry.domain.method import Value
 
@@ -27,7 +27,7 @@ def della(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncation:
 
     def merge(tile: Tile) -> Tensor:
         values = torch.stack([_pruned(tile, index, item, params) for index, item in enumerate(inputs)])
-        return factor * rule.merged(values, weights(inputs, tile.values))
+        return rule.merged(values, weights_of(inputs)).mul_(factor)
 
     deltas = TrueDeltas([item.delta for item in inputs], portable=True)  # ranks of near ties decide on masks
     return deltas.fit(merge, whole(params, "rank"))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from composition.low_rank import LowRank, Truncation
 from composition.methods.consensus import Consensus
-from composition.methods.method import Input, exact, number, weights
+from composition.methods.method import Input, exact, number, weights_of
 from composition.methods.ties import trimmed
 from composition.sparsify import thresholds
 from registry.domain.method import Value
@@ -51,4 +51,4 @@ def merged_by_ties(values: Tensor, inputs: Sequence[Input], params: Mapping[str,
     single = values.float()
     least = thresholds(lambda: [single], [kept] * len(inputs))
     survivors = torch.where(trimmed(single, least) != 0, values, 0)
-    return Consensus.of(params).merged(survivors, weights(inputs, values)) * number(params, "lambda")
+    return Consensus.of(params).merged(survivors, weights_of(inputs)) * number(params, "lambda")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from composition.low_rank import Truncation
 from composition.methods.consensus import added
-from composition.methods.method import Input, number, weights, whole
+from composition.methods.method import Input, number, weighted, weights_of, whole
 from composition.methods.ties import trimmed, trimming
 from composition.true_delta import Tile, TrueDeltas
 from registry.domain.method import Value
@@ -24,6 +24,6 @@ def magnitude(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncatio
     factor = number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        return factor * added(trimmed(tile.values, least) * weights(inputs, tile.values))
+        return added(weighted(trimmed(tile.values, least), weights_of(inputs))).mul_(factor)
 
     return deltas.fit(merge, whole(params, "rank"))

@@ -3,7 +3,7 @@
 A method sees one module at a time. An input without that module comes as a delta of rank 0, which is a delta of zeros.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -48,6 +48,13 @@ def whole(params: Mapping[str, Value], name: str) -> int | None:
     return value
 
 
-def weights(inputs: Sequence[Input], like: Tensor) -> Tensor:
-    """The inputs' weights, to multiply a tile with: (inputs, 1, 1)."""
-    return like.new_tensor([item.weight for item in inputs]).view(-1, 1, 1)
+def weighted(values: Tensor, weights: Iterable[float]) -> Tensor:
+    """Each input's values times its weight, in place. values: (inputs, …)."""
+    for part, weight in zip(values, weights, strict=True):
+        if weight != 1.0:
+            part.mul_(weight)
+    return values
+
+
+def weights_of(inputs: Sequence[Input]) -> list[float]:
+    return [item.weight for item in inputs]

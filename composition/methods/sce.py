@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from composition.low_rank import Truncation
-from composition.methods.consensus import Consensus, added
+from composition.methods.consensus import Consensus, added, one_for_zero
 from composition.methods.method import Input, number, whole
+from composition.methods.ties import below
 from composition.sparsify import thresholds
 from composition.true_delta import Tile, TrueDeltas
 from registry.domain.method import Value
@@ -38,7 +39,7 @@ def sce(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncation:
 
 
 def _least_variance(deltas: TrueDeltas, density: float) -> float:
-    varying = sum(int((variance(values) > 0).sum()) for values in deltas.values())
+    varying = sum(int(variance(values).count_nonzero()) for values in deltas.values())
 
     def variances() -> Iterator[Tensor]:
         for values in deltas.values():
@@ -49,17 +50,19 @@ def _least_variance(deltas: TrueDeltas, density: float) -> float:
 
 def variance(values: Tensor) -> Tensor:
     """Of each element between inputs, their mean square distance from the mean. values: (inputs, …)."""
-    return added((values - added(values) / len(values)).square()) / len(values)
+    mean = added(values).div_(len(values))
+    return added((values - mean).square_()).div_(len(values))
 
 
 def _selected(values: Tensor, least: float) -> Tensor:
-    return torch.where(variance(values) >= least, values, 0)
+    """Values where the inputs vary at least so much, and 0 elsewhere, in place."""
+    return values.mul_(torch.hardshrink(variance(values), *below([least])).sign_())
 
 
 def _averaged(values: Tensor, energies: Tensor) -> Tensor:
-    """The mean of what agrees in sign, by energy. values: (inputs, rows, columns); energies: (inputs,)."""
+    """The mean of what agrees in sign, by energy. values: (inputs, rows, columns), overwritten; energies: (inputs,)."""
     elected = _RULE.elected(values)
     share = (energies / energies.sum().clamp(min=torch.finfo(torch.float64).tiny)).float().view(-1, 1, 1)
-    agreeing = (values * elected).clamp_(min=0)
-    divisor = added(agreeing.sign() * share)
-    return added(agreeing * share) * elected / torch.where(divisor > 0, divisor, 1)
+    agreeing = values.mul_(elected).clamp_(min=0)
+    divisor = one_for_zero(added(agreeing.sign().mul_(share)))
+    return added(agreeing.mul_(share)).mul_(elected).div_(divisor)

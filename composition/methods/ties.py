@@ -16,7 +16,7 @@ from torch import Tensor
 
 from composition.low_rank import Truncation
 from composition.methods.consensus import Consensus
-from composition.methods.method import Input, number, weights, whole
+from composition.methods.method import Input, number, weights_of, whole
 from composition.true_delta import Tile, TrueDeltas
 from registry.domain.method import Value
 
@@ -28,7 +28,7 @@ def ties(inputs: Sequence[Input], params: Mapping[str, Value]) -> Truncation:
     rule, factor = Consensus.of(params), number(params, "lambda")
 
     def merge(tile: Tile) -> Tensor:
-        return rule.merged(trimmed(tile.values, least), weights(inputs, tile.values)).mul_(factor)
+        return rule.merged(trimmed(tile.values, least), weights_of(inputs)).mul_(factor)
 
     return deltas.fit(merge, whole(params, "rank"))
 
@@ -39,10 +39,14 @@ def trimming(deltas: TrueDeltas, density: float) -> list[float]:
 
 
 def trimmed(values: Tensor, least: Sequence[float]) -> Tensor:
-    """Values of at least each input's magnitude, and 0 for the others. values: (inputs, …), float32."""
+    """Values of at least each input's magnitude, and 0 for the others, in place. values: (inputs, …), float32."""
+    for part, bound in zip(values, below(least), strict=True):
+        torch.hardshrink(part, bound, out=part)
+    return values
+
+
+def below(least: Sequence[float]) -> list[float]:
+    """The next smaller number to each in float32, for `hardshrink`, which drops what is equal."""
     bounds = torch.tensor(least)
-    below = torch.nextafter(bounds, torch.full_like(bounds, -math.inf))  # hardshrink drops what is equal, too
-    kept = torch.empty_like(values, memory_format=torch.contiguous_format)
-    for part, bound, out in zip(values, below.tolist(), kept, strict=True):
-        torch.hardshrink(part, bound, out=out)
-    return kept
+    smaller: list[float] = torch.nextafter(bounds, torch.full_like(bounds, -math.inf)).tolist()
+    return smaller

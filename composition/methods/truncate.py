@@ -21,7 +21,7 @@ from composition.grams import Grams
 from composition.low_rank import LowRank, Truncation, truncate, truncate_by, truncate_together
 from composition.methods.method import number, whole
 from composition.sums import StoredSum
-from composition.whole import matrix_of, truncate_matrix, truncate_matrix_by
+from composition.whole import matrix_of, truncate_matrix, truncate_matrix_by, truncate_matrix_within
 from registry.domain.method import Value
 
 
@@ -30,7 +30,12 @@ def truncated(delta: LowRank, params: Mapping[str, Value], grams: Grams | None =
     rank, matrix = _fixed_rank(params), _matrix(delta)
     if matrix is None or (rank is not None and delta.rank <= rank):
         return truncate_by(delta, _choice(params), grams) if rank is None else truncate(delta, rank, grams)
-    return truncate_matrix_by(matrix, _choice(params)) if rank is None else truncate_matrix(matrix, rank)
+    if rank is not None:
+        return truncate_matrix(matrix, rank)
+    loss = _loss(params)
+    if loss is None:
+        return truncate_matrix_by(matrix, _choice(params))
+    return truncate_matrix_within(matrix, loss, whole(params, "rank"), _choice(params))
 
 
 def truncated_sum(total: StoredSum, params: Mapping[str, Value]) -> Truncation | None:
@@ -62,6 +67,15 @@ def _matrix(delta: LowRank) -> Tensor | None:
 def _fixed_rank(params: Mapping[str, Value]) -> int | None:
     """The rank, if nothing else is asked for."""
     return None if any(name in params for name in _RULES) else whole(params, "rank")
+
+
+def _loss(params: Mapping[str, Value]) -> float | None:
+    """The share of the squared norm that a rule of energies may lose."""
+    if "error" in params:
+        return number(params, "error") ** 2
+    if "sv_fro" in params:
+        return 1 - number(params, "sv_fro") ** 2
+    return 1 - number(params, "energy") if "energy" in params else None
 
 
 def _choice(params: Mapping[str, Value]) -> Callable[[Tensor], int]:

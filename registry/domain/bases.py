@@ -173,6 +173,7 @@ def _place(module: ModuleSpec, index: BaseIndex, base: str) -> ModuleSpec:
     found = _candidates(module, index)
     hits = [hit for tensor in found if (hit := _fit(module, tensor, index))]
     if len(hits) == 1:
+        module = module.unfolded(hits[0].tensor.shape)
         variants = set(module.variants) | ({"fan_in_fan_out"} if hits[0].transposed else set())
         return replace(module, base_tensor=hits[0].tensor.label, variants=tuple(sorted(variants)))
     if module.kind in _OPTIONAL_KINDS and not (module.kind == "bias" and found):
@@ -194,10 +195,10 @@ def _why_not(module: ModuleSpec, found: list[BaseTensor], hits: list[_Hit]) -> s
 
 def _fit(module: ModuleSpec, tensor: BaseTensor, index: BaseIndex) -> _Hit | None:
     shape, wanted = tensor.shape, module.base_shape
-    if module.kind == "ia3" and len(shape) == 2:
-        sides = shape[::-1] if _is_transposed(module, index) else shape
+    if module.kind == "ia3" and len(shape) == len(wanted):
+        sides = shape[:2] if len(shape) > 2 or not _is_transposed(module, index) else shape[::-1]
         return _Hit(tensor) if tensor.dtype in _PACKED or module.multiplies(*sides) else None
-    if shape == wanted:
+    if shape == wanted or module.folds(shape):
         return _Hit(
             tensor, transposed=module.kind == "linear" and _is_transposed(module, index) and shape[0] == shape[1]
         )
@@ -207,9 +208,8 @@ def _fit(module: ModuleSpec, tensor: BaseTensor, index: BaseIndex) -> _Hit | Non
         return _fit_linear(module, tensor, index)
     if module.kind == "parameter" and _fits_parameter(wanted, tensor):
         return _Hit(tensor)
-    if module.kind == "tokens" and len(shape) == 2 and shape[1] == wanted[-1] and shape[0] >= wanted[0]:
-        return _Hit(tensor)
-    return None
+    fits_tokens = module.kind == "tokens" and len(shape) == 2 and shape[1] == wanted[-1] and shape[0] >= wanted[0]
+    return _Hit(tensor) if fits_tokens else None
 
 
 def _is_transposed(module: ModuleSpec, index: BaseIndex) -> bool:

@@ -85,12 +85,15 @@ def shown_document(
 def adapter_document(adapter: Adapter, newest: Version | None) -> dict[str, Any]:
     return {
         "name": str(adapter.name),
+        "description": adapter.description,
+        "metadata": adapter.metadata,
         "commit": adapter.head,
         "latest": adapter.latest,
         "versions": adapter.versions,
         "aliases": adapter.aliases,
         "base": base_of_version(newest.base) if newest else None,
         "rank": newest.summary.rank if newest else None,
+        "newest": version_document(newest) if newest else None,
         "created_at": adapter.created_at.isoformat(),
         "updated_at": adapter.updated_at.isoformat(),
     }

@@ -10,6 +10,8 @@
     ├── Absent                     exit 3   nothing of that name (or none that the caller may see)
     │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
     │   ├── UploadNotFound                  an upload that isn't there, has expired, or is another team's
+    │   ├── WebhookNotFound, DeliveryNotFound   a webhook that isn't there or is another team's; a message of one
+    │   ├── JobNotFound                     a job that isn't there, or is another team's
     │   └── NoRollbackTarget                an alias without an earlier active target
     ├── Refused                    exit 4   understood, and not accepted
     │   ├── InvalidFile                     a safetensors, GGUF or JSON file that breaks its specification or a limit
@@ -26,18 +28,24 @@
     │   ├── Gone                            the version is revoked or purged (HTTP 410)
     │   ├── DigestMismatch                  bytes that are not what their digest says
     │   ├── PartMismatch                    a part of an upload that is longer or shorter than was said
-    │   └── KeyReused                       an Idempotency-Key that named another request before
+    │   ├── KeyReused                       an Idempotency-Key that named another request before
+    │   ├── TargetRefused                   a webhook's address that the operator doesn't allow
+    │   ├── QuotaExceeded                   more than a team may keep
+    │   └── TooManyJobs                     a team whose queue is full
     ├── Conflict                   exit 5   somebody else was first; read again
     │   ├── StaleSequence                   the alias moved since the caller read it
     │   ├── StaleCommit                     `main` moved since the caller read it
     │   ├── NameTaken                       a name that exists in other case, or a label of another base
     │   ├── AliasInUse                      yanking the target of an alias without force
     │   ├── UploadIncomplete                completing an upload whose parts are not all there
-    │   └── UploadBusy                      completing an upload while a part is being written
+    │   ├── UploadBusy                      completing an upload while a part is being written
+    │   ├── JobUnfinished, JobEnded         the result of a job that runs; cancelling one that doesn't
+    │   └── ClaimLost                       a worker's job is another worker's by now, or was cancelled
     ├── DamageFound                exit 1   stored bytes are missing or changed
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
     ├── NotEnoughMemory            exit 1   a module that a device's memory can't hold
     ├── AuditBroken                exit 1   lines of the audit log are not what was written
+    ├── JobCancelled, WorkerLost   exit 1   a job that somebody cancelled, or whose workers died
     ├── NotInstalled               exit 1   a command needs an optional part of the program
     ├── NotAllowed                 exit 6   known, but not theirs to do
     └── Failure                    exit 1   our side failed: storage, database, schema
@@ -265,6 +273,31 @@ class UploadNotFound(Absent):
     id: str
 
 
+@dataclass(eq=False)
+class WebhookNotFound(Absent):
+    template: ClassVar[str] = "there is no webhook {id}"
+    hint_template: ClassVar[str] = "see `adapters webhooks list`"
+
+    id: int
+
+
+@dataclass(eq=False)
+class DeliveryNotFound(Absent):
+    template: ClassVar[str] = "the webhook {webhook} has sent no message {id}"
+    hint_template: ClassVar[str] = "see `adapters webhooks deliveries {webhook}`; old ones are forgotten"
+
+    webhook: int
+    id: str
+
+
+@dataclass(eq=False)
+class JobNotFound(Absent):
+    template: ClassVar[str] = "there is no job {id}"
+    hint_template: ClassVar[str] = "`adapters jobs list` shows those of your teams; ended ones are kept for 30 days"
+
+    id: str
+
+
 # -- refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -448,6 +481,41 @@ class KeyReused(Refused):
     key: str
 
 
+@dataclass(eq=False)
+class TargetRefused(Refused):
+    template: ClassVar[str] = "webhooks may not call {host}: {reason}"
+    hint_template: ClassVar[str] = "whoever runs the server says what they may call, in ADAPTERS_WEBHOOK_TARGETS"
+
+    host: str
+    reason: str
+
+
+@dataclass(eq=False)
+class QuotaExceeded(Refused):
+    """`what` is bytes, versions, adapters or uploads."""
+
+    template: ClassVar[str] = "the team {team} has {used:,} {what} and may have {limit:,}; this would add {asked:,}"
+    hint_template: ClassVar[str] = (
+        "delete what is no longer needed (`adapters delete`), or ask whoever runs the registry for more "
+        "(`adapters team quota {team}`)"
+    )
+
+    team: str
+    what: str
+    used: int
+    asked: int
+    limit: int
+
+
+@dataclass(eq=False)
+class TooManyJobs(Refused):
+    template: ClassVar[str] = "{team} has {count} jobs waiting, and may have no more"
+    hint_template: ClassVar[str] = "wait until some are done, or cancel some: `adapters jobs list`"
+
+    team: str
+    count: int
+
+
 # -- conflict ---------------------------------------------------------------------------------------------------------
 
 
@@ -514,6 +582,32 @@ class UploadIncomplete(Conflict):
 class UploadBusy(Conflict):
     template: ClassVar[str] = "upload {id} is being written to or completed by somebody else"
     hint_template: ClassVar[str] = "wait until that is done, then complete it again"
+
+    id: str
+
+
+@dataclass(eq=False)
+class JobUnfinished(Conflict):
+    template: ClassVar[str] = "job {id} is {state}: there is no result yet"
+    hint_template: ClassVar[str] = "`adapters jobs watch {id}` waits for it"
+
+    id: str
+    state: str
+
+
+@dataclass(eq=False)
+class JobEnded(Conflict):
+    template: ClassVar[str] = "job {id} is {state}, and can't be cancelled any more"
+
+    id: str
+    state: str
+
+
+@dataclass(eq=False)
+class ClaimLost(Conflict):
+    """Only workers meet it; what they have done so far is thrown away."""
+
+    template: ClassVar[str] = "job {id} was cancelled, or is another worker's by now"
 
     id: str
 
@@ -593,6 +687,7 @@ class NotEnoughMemory(AdaptersError):
     device: str
 
 
+@dataclass(eq=False)
 class AuditBroken(AdaptersError):
     """`lines` are the first cursors, `broken` is how many there are."""
 
@@ -601,6 +696,22 @@ class AuditBroken(AdaptersError):
 
     lines: str
     broken: int
+
+
+@dataclass(eq=False)
+class JobCancelled(AdaptersError):
+    template: ClassVar[str] = "job {id} was cancelled; nothing of it was kept"
+
+    id: str
+
+
+@dataclass(eq=False)
+class WorkerLost(AdaptersError):
+    template: ClassVar[str] = "job {id} was begun {attempts} times, and each time its worker died"
+    hint_template: ClassVar[str] = "the worker's log says why; memory is the usual reason. Then ask for it again"
+
+    id: str
+    attempts: int
 
 
 @dataclass(eq=False)

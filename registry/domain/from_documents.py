@@ -117,7 +117,14 @@ def adapter(document: Document) -> Adapter:
         aliases={_text(name): _whole(number) for name, number in document["aliases"].items()},
         created_at=_time(document["created_at"]),
         updated_at=_time(document["updated_at"]),
+        description=_text(document["description"]),
+        metadata={_text(key): _text(value) for key, value in document["metadata"].items()},
     )
+
+
+def listed(document: Document) -> tuple[Adapter, Version | None]:
+    """An adapter and its newest version, as a listing has them."""
+    return adapter(document), _optional(document["newest"], version)
 
 
 def move(document: Document) -> AliasMove:

@@ -77,7 +77,7 @@ _TABLE = (
     ),
     Method(
         name="truncate",
-        revision=1,
+        revision=2,  # of a delta of full rank: no more values than the rule needs
         arity=(1, 1),
         parameters=(
             _rank("the largest rank that a module keeps"),
@@ -108,7 +108,7 @@ _TABLE = (
     ),
     Method(
         name="ties",
-        revision=2,  # fitted exactly up to 1024 columns
+        revision=3,  # fitted exactly up to 1024 columns, beyond them until residuals are small
         arity=(1, MAX_INPUTS),
         parameters=(_DENSITY, *_CONSENSUS, _LAMBDA, _FITTED),
         commutative=True,
@@ -119,7 +119,7 @@ _TABLE = (
     ),
     Method(
         name="dare_linear",
-        revision=2,  # fitted exactly up to 1024 columns
+        revision=3,  # fitted exactly up to 1024 columns, beyond them until residuals are small
         arity=(1, MAX_INPUTS),
         parameters=(_DROP, _RESCALE, _LAMBDA, _SEED, _FITTED),
         commutative=True,
@@ -130,7 +130,7 @@ _TABLE = (
     ),
     Method(
         name="dare_ties",
-        revision=2,  # fitted exactly up to 1024 columns
+        revision=3,  # fitted exactly up to 1024 columns, beyond them until residuals are small
         arity=(1, MAX_INPUTS),
         parameters=(_DROP, _RESCALE, *_CONSENSUS, _LAMBDA, _SEED, _FITTED),
         commutative=True,
@@ -141,7 +141,7 @@ _TABLE = (
     ),
     Method(
         name="della",
-        revision=2,  # ranks magnitudes that every device rounds alike
+        revision=3,  # ranks magnitudes that every device rounds alike; fitted until residuals are small
         arity=(1, MAX_INPUTS),
         parameters=(
             _DROP,
@@ -159,7 +159,7 @@ _TABLE = (
     ),
     Method(
         name="breadcrumbs",
-        revision=2,  # fitted exactly up to 1024 columns
+        revision=3,  # fitted exactly up to 1024 columns, beyond them until residuals are small
         arity=(1, MAX_INPUTS),
         parameters=(
             _share("density", 0.9, "the share of a delta's elements that is kept"),
@@ -174,7 +174,7 @@ _TABLE = (
     ),
     Method(
         name="sce",
-        revision=2,  # fitted exactly up to 1024 columns
+        revision=3,  # fitted exactly up to 1024 columns, beyond them until residuals are small
         arity=(2, MAX_INPUTS),
         parameters=(
             _share("density", 0.5, "the share of the elements that is kept, those that differ most between inputs"),
@@ -188,7 +188,7 @@ _TABLE = (
     ),
     Method(
         name="magnitude",
-        revision=2,  # fitted exactly up to 1024 columns
+        revision=3,  # fitted exactly up to 1024 columns, beyond them until residuals are small
         arity=(1, MAX_INPUTS),
         parameters=(_DENSITY, _LAMBDA, _FITTED),
         commutative=True,

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from registry.domain.digest import json_digest
-from registry.domain.errors import InvalidRecipe, WrongUsage
+from registry.domain.errors import InvalidRecipe, UnsupportedAdapter, WrongUsage
 from registry.domain.methods import METHODS, validate
 from registry.domain.recipe_tree import Call, Leaf, Node, canonical, is_zero, leaves, linear, node_document
 from registry.domain.records import Parent
@@ -36,6 +36,7 @@ __all__ = ("Call", "Leaf", "Node", "Recipe", "canonical", "leaves", "linear", "n
 
 SCHEMA = 1
 DTYPES = ("float32", "bfloat16", "float16")
+NOTHING_LEFT = ("the result", "rank 0", "every term cancels, and there is no adapter of rank 0 to store")
 MAX_LEAVES = 256
 MAX_NESTING = 64  # parentheses and functions of an expression
 MAX_DEPTH = 2 * MAX_NESTING + 4  # nodes: a nesting is at most a function and a sum; then the leaf, and `with_rank`
@@ -87,6 +88,11 @@ class Recipe:
     def is_zero(self) -> bool:
         """Whether every term cancels, so that nothing is left to store."""
         return is_zero(canonical(self.root))
+
+    def check_not_zero(self) -> None:
+        """Refuse a recipe of which nothing would be left to store. Raises UnsupportedAdapter."""
+        if self.is_zero:
+            raise UnsupportedAdapter(*NOTHING_LEFT)
 
     def pin(self, resolve: Callable[[Reference], Parent]) -> Self:
         """Replace every reference by the version that it means now, and bring the tree into its canonical form.

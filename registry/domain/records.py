@@ -87,6 +87,9 @@ class Adapter:
     aliases: dict[str, int]  # alias -> version number
     created_at: datetime
     updated_at: datetime
+    description: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

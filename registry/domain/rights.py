@@ -17,7 +17,7 @@ class Scope(StrEnum):
     WRITE = "write"  # push, blend into, yank
     PROMOTE = "promote"  # move aliases
     EVALUATE = "evaluate"  # record what was measured
-    ADMIN = "admin"  # members, visibility, revoking
+    ADMIN = "admin"  # members, visibility, revoking, deleting, webhooks
 
 
 class Role(StrEnum):
@@ -54,7 +54,8 @@ class Readable:
 class Caller:
     """Somebody who asks: `roles` by team (lower-cased), and the `scopes` and `teams` that its token is limited to.
 
-    An operator has every right in every team, but for what its token lacks. `teams` None is no limit.
+    An operator has every right in every team, but for what its token lacks. `teams` None is no limit. `token` is the
+    token's number, by which a job finds out later what its requester may do then.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Caller:
     teams: frozenset[str] | None = None
     operator: bool = False
     roles: Mapping[str, Role] = field(default_factory=dict)
+    token: int | None = field(default=None, compare=False)
 
     def may(self, scope: Scope, team: str) -> bool:
         """Whether the caller has a scope in a team, by its role there."""
@@ -83,7 +85,12 @@ class Caller:
     @property
     def readable(self) -> Readable | None:
         """The teams that it may see; None stands for all."""
-        if self.operator and self.reads_public:
+        own = self.teams_with(Scope.READ)
+        return None if own is None else Readable(own, self.reads_public)
+
+    def teams_with(self, scope: Scope) -> frozenset[str] | None:
+        """The teams (lower-cased) in which it has a scope; None stands for all."""
+        if self.operator and self.teams is None and scope in self.scopes:
             return None
         own = self.teams or frozenset() if self.operator else frozenset(self.roles)
-        return Readable(frozenset(team for team in own if self.may(Scope.READ, team)), self.reads_public)
+        return frozenset(team for team in own if self.may(scope, team))

@@ -3,8 +3,17 @@
 No bytes of a tensor are needed for any of it. `registry.formats` fills these; the catalog stores them.
 """
 
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict, dataclass, field, replace
+from math import prod
 from typing import Any, Self
+
+_LAYER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # a component of a module's path that is a number
+
+
+def layers_alike(module: str) -> str:
+    """A module's path with * for the layer's number, the same for every layer."""
+    return _LAYER.sub("*", module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,18 @@ class ModuleSpec:
     def multiplies(self, outputs: int, inputs: int) -> bool:
         """Whether a vector of IA3 is as long as the side of this matrix that it multiplies."""
         return (self.out_features or outputs, self.in_features or inputs) == (outputs, inputs)
+
+    def folds(self, shape: tuple[int, ...]) -> bool:
+        """Whether this is a LoHa or LoKr of a convolution of this shape, its kernel folded into its inputs."""
+        is_known = self.kind in ("loha", "lokr") and shape[:1] == self.base_shape[:1]
+        return is_known and len(shape) > 2 and prod(shape) == prod(self.base_shape)
+
+    def unfolded(self, shape: tuple[int, ...]) -> Self:
+        """The same in the base's shape, where it folds that; else itself."""
+        if not self.folds(shape):
+            return self
+        variants = tuple(sorted({*self.variants, "conv"}))
+        return replace(self, in_features=shape[1], base_shape=shape, variants=variants)
 
     def to_document(self) -> dict[str, Any]:
         """Plain JSON; `from_document` reads it back."""

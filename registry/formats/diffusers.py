@@ -12,6 +12,7 @@ Source: diffusers 0.42, utils/state_dict_utils.py, loaders/lora_base.py, loaders
 """
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 from registry.domain.errors import InvalidAdapter, RankMismatch, UnsupportedAdapter
@@ -66,8 +67,18 @@ def read(header: Header, scalars: Mapping[str, float]) -> AdapterSpec:
     modules = tuple(
         sorted((_build(layer, scalars, settings) for layer in layers.values()), key=lambda module: module.name)
     )
+    for module in modules:
+        _check_magnitude(module, layers[module.name])
     base = printable(header.metadata, "base_model_name_or_path", "ss_sd_model_name", "modelspec.architecture")
     return AdapterSpec(summarise(modules, header.tensors, format=NAME, base_name=base), modules, dict(header.metadata))
+
+
+def _check_magnitude(module: ModuleSpec, layer: Layer) -> None:
+    """PEFT's DoRA has a magnitude for each output. Raises InvalidAdapter for another number of them."""
+    magnitude = layer.tensors.get("magnitude")
+    if magnitude is not None and prod(magnitude.shape) != module.out_features:
+        reason = f"its shape is {list(magnitude.shape)}; {module.out_features} outputs would explain it"
+        raise InvalidAdapter(magnitude.name, reason)
 
 
 def _locate(name: str) -> tuple[str, str]:

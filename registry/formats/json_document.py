@@ -44,7 +44,7 @@ def parse_object(data: bytes, *, path: str, limits: JsonLimits | None = None) ->
         raise InvalidFile(path, "content", str(error)) from None
     if not isinstance(document, dict):
         raise InvalidFile(path, "top level", "a JSON object is needed")
-    _check_values(document, path, limits)
+    check_values(document, path, limits)
     return document
 
 
@@ -64,7 +64,8 @@ def _no_constant(constant: str) -> NoReturn:
     raise _Refused(f"{constant} is not a JSON number")
 
 
-def _check_values(document: dict[str, Any], path: str, limits: JsonLimits) -> None:
+def check_values(document: dict[str, Any], path: str, limits: JsonLimits) -> None:
+    """Refuse what somebody else's reader let pass: infinity, half surrogate pairs, nesting. Raises InvalidFile."""
     level: list[Any] = [document]
     for _ in range(limits.depth):
         below: list[Any] = []

@@ -1,6 +1,7 @@
 """kohya sd-scripts' adapters, LyCORIS's among them: one safetensors file whose keys are flattened module names.
 
     lora_unet_<layer>.lora_down.weight, .lora_up.weight, .alpha     LoRA, and LoCon (with a kernel)
+    lora_unet_<layer>.lora_mid.weight                               a LoCon's core in Tucker form, with the kernel
     lora_unet_<layer>.hada_*, .lokr_*                               LoHa and LoKr
     lora_unet_<layer>.dora_scale                                    DoRA, next to any of these
 
@@ -9,14 +10,13 @@ the tensors, never from it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from math import prod
 
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
 from registry.formats import lycoris
 from registry.formats.kohya_names import PREFIXES, canonical_name, is_stability, kernel_of
-from registry.formats.layers import Layer, build_lora, printable, summarise
+from registry.formats.layers import Layer, build_lora, printable, summarise, with_sides
 from registry.formats.safetensors import Header
 
 NAME = "kohya"
@@ -26,6 +26,7 @@ ALPHA = ".alpha"
 _ROLES = {
     "lora_down.weight": "A",
     "lora_up.weight": "B",
+    "lora_mid.weight": "core",
     "alpha": "alpha",
     "dora_scale": "magnitude",
     **{role: role for role in lycoris.ROLES},
@@ -47,7 +48,7 @@ def read(header: Header, scalars: Mapping[str, float]) -> AdapterSpec:
     for tensor in header.tensors:
         _place(tensor, layers)
     is_sdxl = any(is_stability(tensor.name.partition(".")[0]) for tensor in header.tensors)
-    built = (_unfolded(_build(layer, scalars), is_sdxl=is_sdxl) for layer in layers.values())
+    built = (with_sides(_unfolded(_build(layer, scalars), is_sdxl=is_sdxl), layer) for layer in layers.values())
     modules = tuple(sorted(built, key=lambda module: module.name))
     name = LYCORIS if any(module.kind in {"loha", "lokr"} for module in modules) else NAME
     base = printable(header.metadata, *_BASE_KEYS)
@@ -79,9 +80,8 @@ def _build(layer: Layer, scalars: Mapping[str, float]) -> ModuleSpec:
 
 def _unfolded(module: ModuleSpec, *, is_sdxl: bool) -> ModuleSpec:
     """A LoHa or LoKr whose factors have a kernel folded into their inputs, with the shape that the base has."""
-    kernel = kernel_of(module.name, is_sdxl=is_sdxl) if module.kind in {"loha", "lokr"} else ()
-    inputs, rest = divmod(module.in_features, prod(kernel))
-    if not kernel or rest:
+    if module.kind not in {"loha", "lokr"}:
         return module
-    shape = (module.out_features, inputs, *kernel)
-    return replace(module, in_features=inputs, base_shape=shape, variants=tuple(sorted({*module.variants, "conv"})))
+    kernel = module.base_shape[2:] or kernel_of(module.name, is_sdxl=is_sdxl)
+    inputs, rest = divmod(module.in_features, prod(kernel))
+    return module if rest else module.unfolded((module.out_features, inputs, *kernel))

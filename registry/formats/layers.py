@@ -6,7 +6,7 @@ kohya's files may hold too, are in `registry.formats.lycoris`.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from registry.domain.errors import InvalidAdapter, RankMismatch, UnsupportedAdapter
@@ -16,7 +16,7 @@ MAX_ALPHA = 1e9
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 # Roles beside A, B and alpha -> the variant that they make of a layer.
-_EXTRAS = {"magnitude": "dora", "bias_B": "lora_bias"}
+_EXTRAS = {"magnitude": "dora", "magnitude_in": "dora", "bias_B": "lora_bias"}
 
 
 @dataclass(slots=True)
@@ -49,7 +49,8 @@ def build_lora(layer: Layer, alpha: float | None, *, scaling: float | None = Non
     if prod(b.shape[2:]) != 1:
         raise UnsupportedAdapter(b.name, f"a kernel of {list(b.shape[2:])}", "only the A factor may have one")
     alpha = checked_alpha(layer, rank if alpha is None else alpha)
-    is_conv = len(a.shape) > 2
+    kernel = _kernel(layer, a)
+    is_conv = bool(kernel)
     extras = {variant for role, variant in _EXTRAS.items() if role in layer.tensors}
     return ModuleSpec(
         name=layer.name,
@@ -62,8 +63,18 @@ def build_lora(layer: Layer, alpha: float | None, *, scaling: float | None = Non
         dtype=a.dtype,
         variants=tuple(sorted(extras | ({"conv"} if is_conv else set()))),
         tensors=layer.names,
-        base_shape=(b.shape[0], *a.shape[1:]),
+        base_shape=(b.shape[0], a.shape[1], *kernel),
     )
+
+
+def _kernel(layer: Layer, a: TensorEntry) -> tuple[int, ...]:
+    """A convolution's kernel: of its A, or of the core between the factors (Tucker form)."""
+    core, rank = layer.tensors.get("core"), a.shape[0]
+    if core is None:
+        return a.shape[2:]
+    if len(core.shape) != len(a.shape) or core.shape[:2] != (rank, rank) or prod(a.shape[2:]) != 1:
+        raise InvalidAdapter(core.name, f"its shape is {list(core.shape)}; [{rank}, {rank}, kernel] is needed")
+    return core.shape[2:]
 
 
 def _factors(layer: Layer) -> tuple[TensorEntry, TensorEntry]:
@@ -83,6 +94,25 @@ def check_floats(layer: Layer) -> None:
     for tensor in layer.tensors.values():
         if tensor.dtype not in FLOATS:
             raise InvalidAdapter(tensor.name, f"a factor of dtype {tensor.dtype} is not a floating number")
+
+
+def with_sides(module: ModuleSpec, layer: Layer) -> ModuleSpec:
+    """The same with DoRA's magnitudes in their role: `magnitude` has one an output, `magnitude_in` one an input.
+
+    LyCORIS has both, and their shape tells: (out, 1…) or (1, in[, 1…]). Raises InvalidAdapter for any other.
+    Source: lycoris-lora 4.1.3, modules/locon.py, wd_on_out.
+    """
+    magnitude = layer.tensors.get("magnitude")
+    if magnitude is None:
+        return module
+    first, *rest = magnitude.shape
+    if first == module.out_features and prod(rest) == 1:
+        return module
+    if (first, *rest[:1]) != (1, module.base_shape[1]) or prod(rest[1:]) != 1:
+        reason = f"its shape is {list(magnitude.shape)}; {module.out_features} outputs or {module.base_shape[1]} inputs"
+        raise InvalidAdapter(magnitude.name, f"{reason} would explain it")
+    others = {role: name for role, name in module.tensors.items() if role != "magnitude"}
+    return replace(module, tensors={**others, "magnitude_in": magnitude.name})
 
 
 def checked_alpha(layer: Layer, alpha: float) -> float:

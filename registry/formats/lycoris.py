@@ -5,9 +5,11 @@
     lokr_w1 (p, q)  or lokr_w1_a (p, r)  lokr_w1_b (r, q) LoKr: w1 ⊗ w2 · alpha / r, (p·s, q·t); where both are whole
     lokr_w2 (s, t…) or lokr_w2_a (s, r)  lokr_w2_b (r, t)       there is no rank, and alpha is not applied
 
-A convolution's kernel is folded into `in` and `t`, or stands behind them.
+A convolution's kernel is folded into `in` and `t`, or stands behind them. In Tucker form it has a core of its own,
+hada_t1, hada_t2 or lokr_t2 (r, r, kernel), between factors (r, out) and (r, in).
 
-Source: lycoris-lora 4.1.3, modules/loha.py, modules/lokr.py and functional/lokr.py (rank_scale).
+Source: lycoris-lora 4.1.3, modules/loha.py, modules/lokr.py, functional/lokr.py (rank_scale) and
+functional/general.py (rebuild_tucker).
 """
 
 from math import prod
@@ -18,15 +20,12 @@ from registry.formats.layers import Layer, check_floats, checked_alpha
 
 LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 LOKR = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
-ROLES = (*LOHA, *LOKR)
+_KINDS = {"loha": (*LOHA, "hada_t1", "hada_t2"), "lokr": (*LOKR, "lokr_t2")}
+ROLES = tuple(role for roles in _KINDS.values() for role in roles)
 
 # The end of a tensor's name -> what it is, for tensors that are known and can't be kept exactly.
 REFUSED = {
-    "lora_mid.weight": "a LoCon in Tucker form (lora_mid)",
-    "hada_t1": "a LoHa in Tucker form (hada_t1)",
-    "hada_t2": "a LoHa in Tucker form (hada_t2)",
-    "lokr_t1": "a LoKr in Tucker form (lokr_t1)",
-    "lokr_t2": "a LoKr in Tucker form (lokr_t2)",
+    "lokr_t1": "a LoKr with a core in w1 (lokr_t1)",
     "diff": "a full difference (diff)",
     "diff_b": "a bias difference (diff_b)",
     "w_norm": "a norm's difference (w_norm)",
@@ -54,27 +53,26 @@ def build_lycoris(layer: Layer, alpha: float | None) -> ModuleSpec:
     """A LoHa or LoKr layer. Raises InvalidAdapter or RankMismatch naming a tensor."""
     check_floats(layer)
     mixed = [role for role in ("A", "B") if role in layer.tensors]
-    kinds = [kind for kind in (LOHA, LOKR) if any(role in layer.tensors for role in kind)]
+    kinds = [kind for kind, roles in _KINDS.items() if any(role in layer.tensors for role in roles)]
     if mixed or len(kinds) > 1:
         first = next(iter(layer.tensors.values()))
         raise InvalidAdapter(first.name, "the layer has the factors of two kinds of adapter")
-    return _loha(layer, alpha) if kinds[0] is LOHA else _lokr(layer, alpha)
+    return _loha(layer, alpha) if kinds == ["loha"] else _lokr(layer, alpha)
 
 
 def _loha(layer: Layer, alpha: float | None) -> ModuleSpec:
-    a1, b1, a2, b2 = (_matrix(layer, role) for role in LOHA)
-    rank = b1.shape[0]
-    for tensor, found in ((a1, a1.shape[1]), (a2, a2.shape[1]), (b2, b2.shape[0])):
-        if found != rank:
-            raise RankMismatch(tensor.name, expected=rank, found=found)
-    shape = (a1.shape[0], b1.shape[1])
-    if (a2.shape[0], b2.shape[1]) != shape:
-        raise InvalidAdapter(a2.name, f"the two products have shapes {list(shape)} and {[a2.shape[0], b2.shape[1]]}")
+    shape, rank = _product(layer, "hada_w1", "hada_t1")
+    other, found = _product(layer, "hada_w2", "hada_t2")
+    if found != rank:
+        raise RankMismatch(layer.tensors["hada_w2_a"].name, expected=rank, found=found)
+    if other != shape:
+        reason = f"the two products have shapes {list(shape)} and {list(other)}"
+        raise InvalidAdapter(layer.tensors["hada_w2_a"].name, reason)
     return _spec(layer, "loha", rank, alpha=alpha, shape=shape)
 
 
 def _lokr(layer: Layer, alpha: float | None) -> ModuleSpec:
-    (p, q), rank_1 = _side(layer, "lokr_w1")
+    (p, q, *_), rank_1 = _side(layer, "lokr_w1")
     (s, *t), rank_2 = _side(layer, "lokr_w2")
     if rank_1 and rank_2 and rank_1 != rank_2:
         raise RankMismatch(layer.tensors["lokr_w2_b"].name, expected=rank_1, found=rank_2)
@@ -84,18 +82,29 @@ def _lokr(layer: Layer, alpha: float | None) -> ModuleSpec:
 
 def _side(layer: Layer, name: str) -> tuple[tuple[int, ...], int]:
     """Shape and rank of w1 or w2; rank 0 where it is whole."""
-    whole = layer.tensors.get(name)
+    whole, core = layer.tensors.get(name), name.replace("_w", "_t")
     if whole is None:
-        a, b = _matrix(layer, f"{name}_a"), _matrix(layer, f"{name}_b")
-        if a.shape[1] != b.shape[0]:
-            raise RankMismatch(b.name, expected=a.shape[1], found=b.shape[0])
-        return (a.shape[0], b.shape[1]), b.shape[0]
-    for factor in (f"{name}_a", f"{name}_b"):
+        return _product(layer, name, core)
+    for factor in (f"{name}_a", f"{name}_b", core):
         if factor in layer.tensors:
             raise InvalidAdapter(layer.tensors[factor].name, f"it says the same as {whole.name}")
     if len(whole.shape) < 2 or (name == "lokr_w1" and len(whole.shape) != 2):
         raise InvalidAdapter(whole.name, f"its shape {list(whole.shape)} is not that of a matrix")
     return whole.shape, 0
+
+
+def _product(layer: Layer, name: str, core: str) -> tuple[tuple[int, ...], int]:
+    """Shape and rank of a product of two factors, or of two and the core between them."""
+    a, b = _matrix(layer, f"{name}_a"), _matrix(layer, f"{name}_b")
+    middle, rank = layer.tensors.get(core), b.shape[0]
+    found, out = (a.shape[1], a.shape[0]) if middle is None else a.shape
+    if found != rank:
+        raise RankMismatch(a.name, expected=rank, found=found)
+    if middle is None:
+        return (out, b.shape[1]), rank
+    if len(middle.shape) < 3 or middle.shape[:2] != (rank, rank):
+        raise InvalidAdapter(middle.name, f"its shape is {list(middle.shape)}; [{rank}, {rank}, kernel] is needed")
+    return (out, b.shape[1], *middle.shape[2:]), rank
 
 
 def _matrix(layer: Layer, role: str) -> TensorEntry:

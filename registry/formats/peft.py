@@ -1,4 +1,4 @@
-"""PEFT LoRA adapters: what a configuration and a tensor header say, without reading a weight.
+"""PEFT adapters, LoRA, LoHa and LoKr: what a configuration and a tensor header say, without reading a weight.
 
 Factors are checked against the rank that the configuration gives each module, and every tensor of the file is
 accounted for. What changes the forward pass beyond B·A is recorded by name in `variants`; nothing is dropped.
@@ -16,6 +16,7 @@ from registry.domain.spec import AdapterSpec, AdapterSummary, ModuleSpec
 from registry.formats import ia3
 from registry.formats.json_document import JsonLimits, parse_object
 from registry.formats.peft_config import LoraSettings, read_settings, read_texts
+from registry.formats.peft_lycoris import KINDS, read_lycoris_settings
 from registry.formats.peft_modules import SHOWN_BY_TENSORS, build_modules
 from registry.formats.peft_tensors import sort_tensors
 from registry.formats.safetensors import Header, Limits
@@ -25,7 +26,7 @@ NAME = "peft"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
-_FACTOR_KINDS = frozenset({"linear", "embedding", "conv", "parameter"})
+_FACTOR_KINDS = frozenset({"linear", "embedding", "conv", "parameter", "loha", "lokr"})
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -42,10 +43,11 @@ def read(config: bytes, header: Header, *, config_path: str = CONFIG) -> Adapter
     document = parse_object(config, path=config_path)
     if document.get("peft_type") == ia3.PEFT_TYPE:
         return ia3.read(document, header, texts=read_texts(document, path=config_path))
-    settings = read_settings(document, path=config_path)
+    is_lycoris = document.get("peft_type") in KINDS
+    settings = (read_lycoris_settings if is_lycoris else read_settings)(document, path=config_path)
     modules = build_modules(sort_tensors(header.tensors, settings), settings)
     if not any(module.kind in _FACTOR_KINDS for module in modules):
-        raise InvalidAdapter("tensors", "none of them is a LoRA factor")
+        raise InvalidAdapter("tensors", f"none of them is a factor of {settings.peft_type}")
     parameters = sum(prod(tensor.shape) for tensor in header.tensors)
     return AdapterSpec(_summary(modules, settings, parameters), modules, settings.document)
 
@@ -93,7 +95,7 @@ def _summary(modules: tuple[ModuleSpec, ...], settings: LoraSettings, parameters
     shown = {variant for module in modules for variant in module.variants}
     return AdapterSummary(
         format=NAME,
-        peft_type="LORA",
+        peft_type=settings.peft_type,
         rank=rank,
         alpha=settings.alpha,
         ranks={module.name: module.rank for module in factors if module.rank != rank},

@@ -66,7 +66,10 @@ _HARMLESS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """What a LoRA configuration says. `variants` is what a plain reader would get wrong, `document` all of it."""
+    """What a configuration says, of LoRA or LyCORIS. `variants` is what a plain reader would get wrong.
+
+    `document` is all of it.
+    """
 
     rank: int
     alpha: float
@@ -83,6 +86,7 @@ class LoraSettings:
     base_revision: str | None
     task_type: str | None
     document: dict[str, Any]
+    peft_type: str = "LORA"
 
     def rank_of(self, name: str) -> int:
         return self.ranks.get(name, self.rank)
@@ -133,7 +137,9 @@ def _check_kind(document: dict[str, Any], path: str) -> None:
     if not isinstance(kind, str):
         raise InvalidAdapter(f"{path}: peft_type", "it is missing")
     if kind != "LORA":
-        raise UnsupportedAdapter(path, f"peft_type {kind[:80]}", "adapters of peft_type LORA and IA3 are kept")
+        raise UnsupportedAdapter(
+            path, f"peft_type {kind[:80]}", "adapters of peft_type LORA, LOHA, LOKR and IA3 are kept"
+        )
     _check_libraries(document, path)
 
 

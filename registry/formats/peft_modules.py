@@ -11,6 +11,7 @@ from math import prod
 from registry.domain.errors import InvalidAdapter, RankMismatch, UnsupportedAdapter
 from registry.domain.spec import ModuleSpec, TensorEntry
 from registry.formats.peft_config import LoraSettings
+from registry.formats.peft_lycoris import lycoris_module
 from registry.formats.peft_tensors import SortedTensors, TensorGroup, strip_base_layer
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
@@ -55,8 +56,10 @@ def build_modules(groups: SortedTensors, settings: LoraSettings) -> tuple[Module
 
 
 def _low_rank(group: TensorGroup, settings: LoraSettings, *, parameter: str | None) -> ModuleSpec:
-    a, b = _factors(group)
     name = parameter or strip_base_layer(group.path)
+    if settings.peft_type != "LORA":
+        return lycoris_module(name, group.tensors, settings)
+    a, b = _factors(group)
     rank, alpha = settings.rank_of(name), settings.alpha_of(name)
     layout = _layout(a, b, rank, is_parameter=parameter is not None)
     _check_extras(group, layout, settings)
@@ -182,9 +185,17 @@ def _tokens(group: TensorGroup) -> ModuleSpec:
 
 
 def _whole(group: TensorGroup, kind: str) -> ModuleSpec:
+    _check_copies(group)
     main = group.tensors.get("weight") or next(iter(group.tensors.values()))
     variant = "bias" if kind == "bias" else "modules_to_save"
     return _plain_spec(group, kind, main, variant=variant, inputs=prod(main.shape[1:]) if len(main.shape) > 1 else 0)
+
+
+def _check_copies(group: TensorGroup) -> None:
+    for role, tensor in group.tensors.items():
+        plain = group.tensors.get(role.rpartition(".")[2])
+        if plain is None or plain.shape != tensor.shape:
+            raise InvalidAdapter(tensor.name, "it is a copy of a tensor that the file doesn't have in this shape")
 
 
 def _plain_spec(group: TensorGroup, kind: str, main: TensorEntry, *, variant: str, inputs: int) -> ModuleSpec:

@@ -4,19 +4,22 @@
     base_model.model.<module>.lora_embedding_A, .lora_embedding_B               embedding
     base_model.model.<module>.lora_magnitude_vector[.weight]                    DoRA, next to any of these
     base_model.model.<module>.lora_diag                                         KaSA
+    base_model.model.<module>.hada_*, .lokr_*                                   LoHa and LoKr, in their own adapters
     base_model.model.<module>.token_adapter.trainable_tokens_delta              trainable tokens
     base_model.model.<module>[.base_layer].bias                                 bias: all or lora_only
     base_model.model.<module>.<parameter>                                       modules_to_save, whole
+    base_model.model.<module>.modules_to_save.bias, .original_module.bias       with bias="all", the same once more
     base_model.model.<module>[.base_layer].weight                               an embedding that was saved whole
 
 A tensor with no place in this table is refused by name: what nobody accounts for, nobody would compose either.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.spec import TensorEntry
+from registry.formats import lycoris
 from registry.formats.peft_config import LoraSettings
 
 PREFIX = "base_model.model."
@@ -33,6 +36,8 @@ _ROLES = {
     "lora_diag": "diag",
     "token_adapter.trainable_tokens_delta": "tokens",
 }
+_LYCORIS = {role: role for role in lycoris.ROLES}
+COPIES = ("modules_to_save", "original_module")
 # Modules that PEFT saves whole when the vocabulary was resized (utils/other.py, and the input and output embeddings
 # of the transformers models).
 _EMBEDDINGS = frozenset(
@@ -65,12 +70,13 @@ class SortedTensors:
 def sort_tensors(tensors: Iterable[TensorEntry], settings: LoraSettings) -> SortedTensors:
     """Give every tensor its place. Raises InvalidAdapter or UnsupportedAdapter naming a tensor that has none."""
     groups = SortedTensors({}, {}, {}, {})
+    roles = _ROLES if settings.peft_type == "LORA" else _LYCORIS
     whole: list[tuple[str, TensorEntry]] = []
     for tensor in tensors:
         if not tensor.name.startswith(PREFIX):
             raise InvalidAdapter(tensor.name, f"a tensor of a PEFT adapter begins with {PREFIX}")
         name = tensor.name.removeprefix(PREFIX)
-        path, role = _split_role(name)
+        path, role = _split_role(name, roles)
         if role is None:
             whole.append((name, tensor))
         elif role == "tokens":
@@ -82,10 +88,10 @@ def sort_tensors(tensors: Iterable[TensorEntry], settings: LoraSettings) -> Sort
     return groups
 
 
-def _split_role(name: str) -> tuple[str, str | None]:
+def _split_role(name: str, roles: Mapping[str, str]) -> tuple[str, str | None]:
     for components in (1, 2):
         path, _, _ = _rsplit(name, components)
-        role = _ROLES.get(name[len(path) + 1 :])
+        role = roles.get(name[len(path) + 1 :])
         if role and path:
             return path, role
     return name, None
@@ -103,7 +109,8 @@ def _place_whole(name: str, tensor: TensorEntry, settings: LoraSettings, groups:
     module, _, parameter = name.rpartition(".")
     plain = strip_base_layer(module)
     if _is_saved(module, settings.modules_to_save):
-        groups.saved.setdefault(module, TensorGroup(module)).add(parameter, tensor)
+        holder, role = _copied(module, parameter) if settings.bias == "all" else (module, parameter)
+        groups.saved.setdefault(holder, TensorGroup(holder)).add(role, tensor)
     elif parameter == "bias" and _is_bias_kept(module, settings, groups):
         groups.biases.setdefault(plain, TensorGroup(plain)).add(parameter, tensor)
     elif parameter == "weight" and plain and _is_embedding(module, plain, groups):
@@ -121,6 +128,19 @@ def _is_saved(module: str, targets: tuple[str, ...]) -> bool:
     return False
 
 
+def _copied(module: str, parameter: str) -> tuple[str, str]:
+    """The module and the role of a tensor that PEFT stores once more, with bias="all": its wrapper's own names.
+
+    `modules_to_save.bias` is the same as `bias`; `original_module.bias` is the base's, which nothing computes with.
+    """
+    parts = module.split(".")
+    for copy in COPIES:
+        if copy in parts:
+            parts.remove(copy)
+            return ".".join(parts), f"{copy}.{parameter}"
+    return module, parameter
+
+
 def _is_bias_kept(module: str, settings: LoraSettings, groups: SortedTensors) -> bool:
     return settings.bias == "all" or (settings.bias == "lora_only" and strip_base_layer(module) in groups.low_rank)
 
@@ -136,7 +156,9 @@ def _refuse(name: str, tensor: TensorEntry, settings: LoraSettings) -> None:
         kinds = ", ".join(sorted(settings.variants)) or "plain LoRA"
         raise UnsupportedAdapter(tensor.name, f"a tensor {special[0]!r}", f"the configuration says {kinds}")
     raise InvalidAdapter(
-        tensor.name, "it is no LoRA factor, and neither modules_to_save nor bias in the configuration explains it"
+        tensor.name,
+        f"it is no factor of {settings.peft_type}, and neither modules_to_save nor bias in the configuration "
+        "explains it",
     )
 
 

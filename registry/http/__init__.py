@@ -2,8 +2,10 @@
 
     app.py           the application: settings, routes, who may connect
     errors.py        the one table from errors to status codes
-    access.py        who is asking: bearer tokens, remembered for less than a second
-    answers.py       look-ups' answers, kept while nothing changes
+    freshness.py     how sure a worker is that nothing changed: the one bound on what is kept
+    access.py        who is asking: bearer tokens, remembered while nothing changes
+    answers.py shelf.py   look-ups' answers, kept until the log tells of their adapter
+    counter.py       kept answers handed out before a task or a route exists
     limits.py        how large a body may be
     metrics.py observing.py   figures for Prometheus, a line of log a request
     health.py        /healthz, /readyz, /metrics

@@ -1,11 +1,12 @@
-"""Who is asking: the bearer token of a request becomes a caller, remembered for half a second.
+"""Who is asking: the bearer token of a request becomes a caller, who is remembered while nothing changes.
 
-So a revoked token is refused within a second on every worker of every machine, and a busy client costs one query
-each half second instead of one a request. Failed attempts are slowed down per address.
+`registry.http.freshness` tells when tokens, roles or teams changed: then all callers are forgotten. So a revoked token
+is refused at once on its machine and within a second everywhere, and a client costs one query a minute, in which its
+last use is noted, instead of one a request. Failed attempts are slowed down per address.
 """
 
+import asyncio
 import hashlib
-import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from registry.domain.errors import NotAuthenticated
-from registry.domain.rights import Caller
+from registry.domain.rights import Caller, Readable
+from registry.http.freshness import Freshness
 from registry.service import Registry
 
-REMEMBERED = 0.5  # seconds
+REMEMBERED = 60.0  # seconds at most; a token's last use is noted when its caller is asked for anew
 FAILURES = 20  # attempts of one address with wrong tokens, before it has to wait,
 WINDOW = 60.0  # in so many seconds
 _MOST = 10_000  # callers and addresses kept in mind
@@ -29,71 +32,106 @@ _bearer = HTTPBearer(auto_error=False, description="A token of `adapters token c
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
+    """A caller, what it may read, and until when (monotonic clock) its token may be trusted."""
+
     caller: Caller
+    readable: Readable | None
     until: float
 
 
 class Doorkeeper:
-    """Callers by token, and addresses that tried too often. Safe between threads; one a worker."""
+    """Callers by token, and addresses that tried too often. Of one worker, on its event loop."""
+
+    def __init__(self, registry: Registry, freshness: Freshness) -> None:
+        self._registry = registry
+        self._freshness = freshness
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._asked: dict[str, asyncio.Task[Known]] = {}
+        self._forgot = 0
+        self._good: OrderedDict[str, None] = OrderedDict()
+        self._guesses = Guesses()
+
+    def remembered(self, secret: str) -> Known | None:
+        """The caller of a token that is known to be good, for those who made sure of the freshness."""
+        known = self._known.get(_key(secret))
+        return known if known and time.monotonic() < known.until else None
+
+    async def admit(self, secret: str, address: str) -> Known:
+        """The caller of a token. However many ask at once, the database is asked once.
+
+        Raises NotAuthenticated, DatabaseFailure; HTTPException 429 for an address that keeps guessing.
+        """
+        if not self._freshness.holds():
+            await self._freshness.ensure()
+        if known := self.remembered(secret):
+            return known
+        if _key(secret) not in self._good:  # one that was good doesn't pay for what others of its address try
+            self._guesses.refuse(address)
+        try:
+            return await asyncio.shield(self._asking(secret))
+        except NotAuthenticated:
+            self._good.pop(_key(secret), None)
+            self._guesses.note(address)
+            raise
+
+    def forget(self) -> None:
+        """Ask for every caller anew."""
+        self._known.clear()
+        self._asked.clear()
+        self._forgot += 1
+
+    def _asking(self, secret: str) -> asyncio.Task[Known]:
+        """The question about a token that is under way, or a new one."""
+        key = _key(secret)
+        if key not in self._asked:
+            task = self._asked[key] = asyncio.create_task(self._ask(secret))
+            task.add_done_callback(lambda _: self._asked.get(key) is task and self._asked.pop(key))
+        return self._asked[key]
+
+    async def _ask(self, secret: str) -> Known:
+        asked_at, forgot = time.monotonic(), self._forgot
+        admission = await run_in_threadpool(self._registry.admit, secret)
+        lasts = min(REMEMBERED, admission.lasts)
+        known = Known(admission.caller, admission.caller.readable, asked_at + lasts)
+        self._good[_key(secret)] = None
+        if forgot == self._forgot:  # else this may be what was to be forgotten
+            self._known[_key(secret)] = known
+        for kept in (self._good, self._known):
+            while len(kept) > _MOST:
+                kept.popitem(last=False)
+        return known
+
+
+class Guesses:
+    """When addresses came with wrong tokens."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, _Known] = OrderedDict()
         self._failed: OrderedDict[str, list[float]] = OrderedDict()
 
-    def remembered(self, secret: str) -> Caller | None:
-        """The caller of a token that was good a moment ago."""
-        with self._lock:
-            known = self._known.get(_key(secret))
-        return known.caller if known and time.monotonic() < known.until else None
-
-    def authenticate(self, registry: Registry, secret: str, address: str) -> Caller:
-        """The caller of a token. Raises NotAuthenticated; HTTPException 429 for an address that keeps guessing."""
-        if caller := self.remembered(secret):
-            return caller
-        if not self._came_before(secret):
-            self._refuse_guessing(address)
-        until = time.monotonic() + REMEMBERED  # from before the question: a revocation after it counts
-        try:
-            caller = registry.authenticate(secret)
-        except NotAuthenticated:
-            self._note_failure(secret, address)
-            raise
-        with self._lock:
-            self._known[_key(secret)] = _Known(caller, until)
-            while len(self._known) > _MOST:
-                self._known.popitem(last=False)
-        return caller
-
-    def _came_before(self, secret: str) -> bool:
-        """Whether a token was good when it was last shown: it doesn't pay for what others of its address try."""
-        with self._lock:
-            return _key(secret) in self._known
-
-    def _refuse_guessing(self, address: str) -> None:
-        with self._lock:
-            recent = [at for at in self._failed.get(address, ()) if at > time.monotonic() - WINDOW]
+    def refuse(self, address: str) -> None:
+        """Raises HTTPException 429 for an address that keeps guessing."""
+        recent = [at for at in self._failed.get(address, ()) if at > time.monotonic() - WINDOW]
         if len(recent) >= FAILURES:
             wait = int(recent[0] + WINDOW - time.monotonic()) + 1
             raise HTTPException(429, "too many wrong tokens from this address", {"Retry-After": str(wait)})
 
-    def _note_failure(self, secret: str, address: str) -> None:
-        with self._lock:
-            self._known.pop(_key(secret), None)
-            attempts = self._failed.pop(address, [])[-FAILURES:]
-            self._failed[address] = [*attempts, time.monotonic()]
-            while len(self._failed) > _MOST:
-                self._failed.popitem(last=False)
+    def note(self, address: str) -> None:
+        """Take down a failure."""
+        attempts = self._failed.pop(address, [])[-FAILURES:]
+        self._failed[address] = [*attempts, time.monotonic()]
+        while len(self._failed) > _MOST:
+            self._failed.popitem(last=False)
 
 
 def _key(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def address_of(request: Request) -> str:
+def address_of(scope: Scope) -> str:
     """Where a request comes from; behind trusted proxies, what they say."""
-    return request.client.host if request.client else ""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 async def caller_of(
@@ -106,10 +144,7 @@ async def caller_of(
     if credentials is None:
         raise NotAuthenticated("a token is needed: Authorization: Bearer …")
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    caller = doorkeeper.remembered(credentials.credentials)
-    if caller is None:
-        registry, address = request.app.state.registry, address_of(request)
-        caller = await run_in_threadpool(doorkeeper.authenticate, registry, credentials.credentials, address)
+    caller = (await doorkeeper.admit(credentials.credentials, address_of(request.scope))).caller
     request.state.caller = caller
     return caller
 

@@ -4,13 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from registry.domain.documents import adapter_document, version_document
 from registry.domain.errors import WrongUsage
+from registry.domain.records import Adapter as Record
 from registry.domain.records import SearchQuery, Status
 from registry.domain.reference import Reference, Selector
 from registry.http.access import Asked
-from registry.http.paths import Cursor, Limit, Text, name_of
+from registry.http.paths import Cursor, Limit, Text, Words, name_of
 from registry.http.schemas import documented
 from registry.http.version_schemas import Adapter, AdapterPage, VersionPage
 from registry.service import Registry
@@ -87,10 +89,53 @@ def _status(text: str | None) -> Status | None:
         raise WrongUsage(f"{text[:80]!r} is no status: {', '.join(Status)} or {ANY}") from None
 
 
+class Description(BaseModel):
+    """What is to change; a metadata value of null takes the entry out."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"description": "help desk", "metadata": {"owner": "ml"}}]}
+    )
+
+    description: Words | None = None
+    metadata: Annotated[dict[Text, Words | None], Field(max_length=200)] = {}
+
+
 @routes.get(
-    "/{team}/{name}", operation_id="adapters_show", summary="One adapter", responses=documented(Adapter, 400, 404)
+    "/{team}/{name}", operation_id="adapters_show", summary="One adapter", responses=documented(Adapter, 400, 404, 410)
 )
 def adapter(registry: Asked, team: str, name: str) -> JSONResponse:
-    found = registry.adapter(name_of(team, name))
+    return _shown(registry, registry.adapter(name_of(team, name)))
+
+
+@routes.patch(
+    "/{team}/{name}",
+    operation_id="adapters_edit",
+    summary="Describe an adapter",
+    responses=documented(Adapter, 400, 403, 404, 410),
+)
+def edit(registry: Asked, team: str, name: str, body: Description) -> JSONResponse:
+    """What isn't given stays. Who may see an adapter is decided for its team."""
+    done = registry.edit_adapter(name_of(team, name), description=body.description, metadata=body.metadata)
+    return _shown(registry, done)
+
+
+@routes.delete(
+    "/{team}/{name}",
+    operation_id="adapters_delete",
+    summary="Delete an adapter",
+    responses=documented(Adapter, 400, 403, 404, 409, 410),
+)
+def delete(
+    registry: Asked,
+    team: str,
+    name: str,
+    reason: Annotated[Text, Query(min_length=1, description="why; it is kept")],
+    force: Annotated[bool, Query(description="even while aliases lead there")] = False,
+) -> JSONResponse:
+    """Its aliases are deleted, its versions answer 410. A tombstone stays: no number is given twice."""
+    return _shown(registry, registry.delete_adapter(name_of(team, name), reason=reason, force=force))
+
+
+def _shown(registry: Registry, found: Record) -> JSONResponse:
     pin = Reference(found.name, Selector.VERSION, str(found.latest))
     return JSONResponse(adapter_document(found, registry.peek(pin) if found.latest else None))

@@ -1,123 +1,126 @@
-"""Answers of look-ups, kept as bytes while nothing changes, and 304 for those who have them already.
+"""Look-ups in front of the routes: answered with kept bytes while those are right, and 304 for whoever has them.
 
-An answer is kept under what its caller may read and what was asked, word for word, and under the mark that the
-database had before it was computed. It is right as long as the mark is the same: after an alias has moved, every
-worker of the machine answers anew. A kept answer costs no thread, no query and no serialisation.
+An answer is kept under what its caller may read and what was asked, until the registry's log tells of its adapter, or
+of something that concerns all of them. `registry.http.freshness` makes sure of the log before any of it is used. A
+kept answer costs no thread, no query and no serialisation; of those who ask for what isn't kept, one computes it.
 
-This room knows bytes, headers and marks; what an answer says is computed further in.
+What an answer says is computed further in.
 """
 
-import time
-from collections import OrderedDict
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry.domain.rights import Caller, Readable
-from registry.http.access import Doorkeeper
-from registry.sql.changes import Mark
+from registry.domain.errors import AdaptersError
+from registry.http.access import Doorkeeper, Known, address_of
+from registry.http.errors import answer_of
+from registry.http.freshness import Freshness
+from registry.http.shelf import Answer, Key, Shelf
+from registry.service import Registry
+from registry.service.watching import News
 
-MOST = 10_000  # answers
-MOST_BYTES = 64 * 2**20  # of all of them
-_LARGEST = 2**20  # bytes of one answer that is kept
 _BEARER = b"bearer "
-_STANDS_IN_304 = frozenset({b"etag", b"cache-control", b"vary"})
-Key = tuple[Readable | None, bytes, bytes]
+_KEPT = frozenset({200, 404, 409, 410})  # what the log will tell the end of: 404 ends when the adapter is pushed
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was answered with 200. `until` is when it may no longer be trusted, on the monotonic clock."""
+@dataclass(eq=False, slots=True)
+class _Computation:
+    """An answer that is being computed; `stale` once something happened that it may not have seen."""
 
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-    tag: bytes
-    until: float
-
-    async def send(self, send: Send, seen: bytes | None) -> None:
-        """Send it, or 304 if its tag is among those that were seen."""
-        if seen is not None and _matches(self.tag, seen):
-            short = [(name, value) for name, value in self.headers if name in _STANDS_IN_304]
-            await send({"type": "http.response.start", "status": 304, "headers": short})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await send({"type": "http.response.start", "status": 200, "headers": list(self.headers)})
-        await send({"type": "http.response.body", "body": self.body})
+    adapter: str
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    stale: bool = False
 
 
-def _matches(tag: bytes, seen: bytes) -> bool:
-    tags = {one.strip().removeprefix(b"W/") for one in seen.split(b",")}
-    return tag in tags or b"*" in tags
+class Desk:
+    """What one worker keeps in mind: answers and callers, and how fresh they are."""
 
+    def __init__(self, registry: Registry) -> None:
+        self.freshness = Freshness(registry, self._hear)
+        self.doorkeeper = Doorkeeper(registry, self.freshness)
+        self.shelf = Shelf()
+        self._first: dict[Key, _Computation] = {}
+        self._running: set[_Computation] = set()
 
-class Shelf:
-    """The answers under one mark, the least recently used given up first. For one event loop."""
+    def known(self, secret: str) -> Known | None:
+        """The caller of a token, if it is known and all that is kept is fresh."""
+        return self.doorkeeper.remembered(secret) if self.freshness.holds() else None
 
-    def __init__(self) -> None:
-        self._mark: Mark | None = None
-        self._answers: OrderedDict[Key, Answer] = OrderedDict()
-        self._bytes = 0
+    async def found(self, key: Key) -> Answer | None:
+        """What is kept; waits for whoever computes it already."""
+        kept = self.shelf.get(key)
+        if kept is None and (first := self._first.get(key)):
+            await first.done.wait()
+            await self.freshness.ensure()
+            kept = self.shelf.get(key)
+        return kept
 
-    def get(self, key: Key, mark: Mark) -> Answer | None:
-        """What is kept and still right."""
-        if mark != self._mark:
-            self._clear(mark)
-            return None
-        answer = self._answers.get(key)
-        if answer is None or time.monotonic() >= answer.until:
-            return None
-        self._answers.move_to_end(key)
-        return answer
+    async def computed(self, key: Key, adapter: str, compute: Callable[[], Awaitable[Answer | None]]) -> Answer | None:
+        """What `compute` says; kept, if nothing has happened to the adapter meanwhile."""
+        computation = _Computation(adapter)
+        self._running.add(computation)
+        first = self._first.setdefault(key, computation)
+        try:
+            answer = await compute()
+            if answer is not None and not computation.stale:
+                self.shelf.put(key, answer)
+            return answer
+        finally:
+            self._running.discard(computation)
+            if first is computation:
+                del self._first[key]
+                computation.done.set()
 
-    def put(self, key: Key, answer: Answer, mark: Mark) -> None:
-        """Keep an answer that was computed after `mark` was read."""
-        if self._mark != mark:
-            self._clear(mark)
-        if len(answer.body) > _LARGEST:
-            return
-        replaced = self._answers.pop(key, None)
-        self._bytes += len(answer.body) - (len(replaced.body) if replaced else 0)
-        self._answers[key] = answer
-        while len(self._answers) > MOST or self._bytes > MOST_BYTES:
-            _, oldest = self._answers.popitem(last=False)
-            self._bytes -= len(oldest.body)
-
-    def _clear(self, mark: Mark) -> None:
-        self._answers.clear()
-        self._bytes = 0
-        self._mark = mark
+    def _hear(self, news: News) -> None:
+        self.shelf.forget(news.adapters)
+        for computation in self._running:
+            computation.stale |= news.adapters is None or computation.adapter in news.adapters
+        if news.callers:
+            self.doorkeeper.forget()
 
 
 class Answers:
     """Middleware in front of the routes; every request but a look-up passes untouched."""
 
-    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._doorkeeper = doorkeeper
-        self._shelf = Shelf()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET" or not is_look_up(scope["path"]):
             await self._app(scope, receive, send)
             return
         secret, seen = _credentials(scope["headers"])
-        changes = scope["app"].state.registry.changes
-        # Read first: whatever is computed from now on is at least as new as this mark.
-        mark, until = changes.mark(), time.monotonic() + changes.lasts
-        asked = (scope["raw_path"], scope["query_string"])
-        caller = self._doorkeeper.remembered(secret) if secret else None
-        if caller and mark is not None and (kept := self._shelf.get((caller.readable, *asked), mark)):
-            scope["state"]["caller"] = caller
-            await kept.send(send, seen)
+        if secret is None:
+            await self._app(scope, receive, send)
             return
-        taken = _Taken(send, until)
-        await self._app(scope, receive, taken)
-        if taken.answer is not None:
-            computed_for: Caller = scope["state"]["caller"]
-            if mark is not None:
-                self._shelf.put((computed_for.readable, *asked), taken.answer, mark)
-            await taken.answer.send(send, seen)
+        desk: Desk = scope["app"].state.desk
+        try:
+            known = desk.known(secret) or await desk.doorkeeper.admit(secret, address_of(scope))
+            answer = await self._answer(desk, known, scope, receive, send)
+        except (AdaptersError, HTTPException) as error:
+            await answer_of(error)(scope, receive, send)
+            return
+        if answer is not None:
+            await answer.send(send, seen)
+
+    async def _answer(self, desk: Desk, known: Known, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        """What is kept, or what the routes say; None if they have sent something that isn't kept."""
+        scope["state"]["caller"] = known.caller
+        key = (known.readable, scope["raw_path"], scope["query_string"])
+        if kept := await desk.found(key):
+            return kept
+        adapter = _adapter_of(scope["path"])
+
+        async def compute() -> Answer | None:
+            taken = _Taken(send)
+            await self._app(scope, receive, taken)
+            return taken.answer(adapter)
+
+        return await desk.computed(key, adapter, compute)
 
 
 def is_look_up(path: str) -> bool:
@@ -125,37 +128,49 @@ def is_look_up(path: str) -> bool:
     return path.endswith("/resolve") and path.startswith("/v1/adapters/") and path.count("/") == 5
 
 
+def _adapter_of(path: str) -> str:
+    """The key of the adapter that a look-up's path names."""
+    _, _, _, team, name, _ = path.split("/")
+    return f"{team}/{name}".lower()
+
+
 def _credentials(headers: list[tuple[bytes, bytes]]) -> tuple[str | None, bytes | None]:
     secret = seen = None
     for name, value in headers:
-        if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
-            secret = value[len(_BEARER) :].strip().decode("latin-1")
+        if name == b"authorization":
+            secret = secret_of(value)
         elif name == b"if-none-match":
             seen = value
     return secret, seen
 
 
-class _Taken:
-    """Where an answer of 200 is taken down instead of being sent; all others are passed on."""
+def secret_of(authorization: bytes) -> str | None:
+    """The bearer token of a header's value."""
+    if authorization[: len(_BEARER)].lower() != _BEARER:
+        return None
+    return authorization[len(_BEARER) :].strip().decode("latin-1")
 
-    def __init__(self, send: Send, until: float) -> None:
+
+class _Taken:
+    """Where an answer that may be kept is taken down instead of being sent; all others are passed on."""
+
+    def __init__(self, send: Send) -> None:
         self._send = send
-        self._until = until
         self._start: Message | None = None
         self._body = bytearray()
-        self.answer: Answer | None = None
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 200:
+        if message["type"] == "http.response.start" and message["status"] in _KEPT:
             self._start = message
         elif self._start is None:
             await self._send(message)
         else:
             self._body += message.get("body", b"")
-            if not message.get("more_body", False):
-                self.answer = self._whole(self._start)
 
-    def _whole(self, start: dict[str, Any] | Message) -> Answer:
+    def answer(self, adapter: str) -> Answer | None:
+        """What was taken down, once the routes are done."""
+        start: dict[str, Any] | Message | None = self._start
+        if start is None:
+            return None
         headers = [(bytes(name).lower(), bytes(value)) for name, value in start["headers"]]
-        tag = next(value for name, value in headers if name == b"etag")
-        return Answer(headers, bytes(self._body), tag, self._until)
+        return Answer(adapter, start["status"], headers, bytes(self._body))

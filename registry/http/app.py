@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from registry.http import (
@@ -15,25 +16,30 @@ from registry.http import (
     aliases,
     audit,
     bases,
+    compositions,
     errors,
     files,
     gates,
     health,
+    jobs,
     publishing,
+    quotas,
     resolve,
     teams,
     tokens,
     uploads,
     versions,
     watch,
+    webhooks,
 )
-from registry.http.access import Doorkeeper
-from registry.http.answers import Answers
+from registry.http.answers import Answers, Desk
+from registry.http.counter import COUNTER, Counter
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
-from registry.http.observing import Observed
+from registry.http.observing import Observed, Record
 from registry.http.settings import ServerSettings
 from registry.service import Registry
+from registry.service.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from registry.http.tracing import Tracing
@@ -52,10 +58,14 @@ ROOMS = (
     aliases,
     gates,
     bases,
+    compositions,
+    jobs,
     teams,
     tokens,
     audit,
     watch,
+    webhooks,
+    quotas,
 )
 
 
@@ -65,34 +75,47 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     tracing = _tracing(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Counter]]:
         opened = open_registry()
-        app.state.registry = tracing.observe(opened) if tracing else opened
+        furnish(app, tracing.observe(opened) if tracing else opened)
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
+        upkeep = Upkeep(opened)
+        upkeep.start()
         try:
-            yield
+            # What is handed out over the counter passes by the middleware that traces.
+            yield {} if tracing else {COUNTER: Counter(app.state.desk, record, settings.hosts)}
         finally:
             await app.state.tail.close()
+            await app.state.desk.freshness.close()
+            record.write()
+            await run_in_threadpool(upkeep.stop)
             app.state.registry.close()
             if tracing:
                 tracing.close()
 
     app = FastAPI(title="Adapter registry", version=version(DISTRIBUTION), lifespan=lifespan, telemetry=_OFF)
     app.state.settings = settings
-    app.state.doorkeeper = Doorkeeper()
     app.state.metrics = Metrics(settings.metrics_folder)
+    record = Record(app.state.metrics)
     errors.install(app)
-    app.add_middleware(Answers, doorkeeper=app.state.doorkeeper)
+    app.add_middleware(Answers)
     app.add_middleware(BodyLimit)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
-    app.add_middleware(Observed, metrics=app.state.metrics)
+    app.add_middleware(Observed, record=record)
     if tracing:
         app.add_middleware(tracing.middleware)
     for room in ROOMS:
         app.include_router(room.routes)
     return app
+
+
+def furnish(app: FastAPI, registry: Registry) -> None:
+    """Let an application answer from a registry."""
+    app.state.registry = registry
+    app.state.desk = Desk(registry)
+    app.state.doorkeeper = app.state.desk.doorkeeper
 
 
 def _tracing(settings: ServerSettings) -> "Tracing | None":

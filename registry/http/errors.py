@@ -25,13 +25,16 @@ from registry.domain.errors import (
     NotAllowed,
     NotAuthenticated,
     NotEnoughSpace,
+    QuotaExceeded,
     RankTooHigh,
     Refused,
     StaleCommit,
     StaleSequence,
     StorageFailure,
+    TooManyJobs,
     WrongUsage,
 )
+from registry.domain.job_documents import error_document
 
 # The first class that an error is an instance of decides.
 STATUS: Mapping[type[AdaptersError], int] = {
@@ -45,6 +48,8 @@ STATUS: Mapping[type[AdaptersError], int] = {
     BaseConflict: 409,
     RankTooHigh: 409,
     NotActive: 409,
+    QuotaExceeded: 507,
+    TooManyJobs: 429,
     DigestMismatch: 422,
     Refused: 422,
     DatabaseFailure: 503,
@@ -68,16 +73,15 @@ def status_of(error: AdaptersError) -> int:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), _USAGE)
 
 
-def document_of(error: AdaptersError) -> dict[str, Any]:
-    """An error as a document."""
-    return {"error": error.code, "message": error.message, "hint": error.hint, "detail": error.detail}
-
-
-def answer_of(error: AdaptersError) -> JSONResponse:
+def answer_of(error: AdaptersError | HTTPException) -> JSONResponse:
     """An error as an answer."""
+    if isinstance(error, HTTPException):
+        answer = _plain(error.status_code, _PHRASES.get(error.status_code, "http_error"), str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(document_of(error), status, headers=headers)
+    return JSONResponse(error_document(error), status, headers=headers)
 
 
 def install(app: FastAPI) -> None:
@@ -102,9 +106,7 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
 
 async def _of_routing(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    answer = _plain(error.status_code, _PHRASES.get(error.status_code, "http_error"), str(error.detail))
-    answer.headers.update(error.headers or {})
-    return answer
+    return answer_of(error)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -71,7 +71,7 @@ class Published(Shape):
     operation_id="versions_publish",
     status_code=201,
     summary="Publish files as a version",
-    responses=documented(Published, 400, 403, 404, 409, 410, 412, 413, status=201)
+    responses=documented(Published, 400, 403, 404, 409, 410, 412, 413, 507, status=201)
     | {200: {"model": Published, "description": "the content was there already, or holds no adapter yet"}},
 )
 def publish(

@@ -95,9 +95,9 @@ _PROBLEMS: Mapping[int, str] = {
     416: "a range outside the file",
     422: "it is not as documented",
     428: "a condition is needed",
-    429: "too many wrong tokens came from the caller's address; Retry-After says for how long it is not heard",
+    429: "too many wrong tokens came from the caller's address, or too much of it waits; Retry-After says how long",
     503: "the database or the store is away for now",
-    507: "there is no space left",
+    507: "there is no space left, or the team's quota has no room for it",
 }
 
 

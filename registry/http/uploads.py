@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FiniteFloat
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -14,7 +15,7 @@ from registry.blobs.parts import PartWriter
 from registry.http.access import Asked
 from registry.http.paths import Sha256, Text
 from registry.http.schemas import DIGITS, Shape, documented, example
-from registry.service.uploads import Arrival
+from registry.service.uploads import KEPT, Arrival
 
 routes = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
@@ -59,11 +60,38 @@ class UploadDocument(Shape):
     "",
     operation_id="uploads_begin",
     summary="Begin to send a file, or go on with it",
-    responses=documented(UploadDocument, 400, 403, 404, 413),
+    responses=documented(UploadDocument, 400, 403, 404, 413, 507),
 )
 def begin(registry: Asked, new: NewUpload) -> UploadDocument:
     """`done` at once when the team has the file. An upload that the same caller didn't finish is given again."""
     return _document(registry.begin_upload(new.team, new.sha256, new.size))
+
+
+class Expiry(BaseModel):
+    """Uploads of before how long are forgotten."""
+
+    model_config = example(days=7) | {"extra": "forbid"}
+
+    days: Annotated[FiniteFloat, Field(ge=0, le=36_500)] = KEPT.days
+
+
+class Expired(Shape):
+    """How many uploads, and leavings of some, were forgotten."""
+
+    model_config = example(expired=3)
+
+    expired: int
+
+
+@routes.post(
+    "/expire",
+    operation_id="uploads_expire",
+    summary="Forget uploads that nobody finished; for operators",
+    responses=documented(Expired, 403),
+)
+def expire(registry: Asked, body: Expiry) -> Expired:
+    """A server does so every hour by itself, after seven days."""
+    return Expired(expired=registry.expire_uploads(timedelta(days=body.days)))
 
 
 @routes.get(

@@ -35,35 +35,38 @@ class Parent(Shape):
     digest: str
 
 
+_VERSION: dict[str, Any] = {
+    "name": NAME,
+    "version": 3,
+    "commit": COMMIT,
+    "digest": DIGEST,
+    "serving_name": "support@sha256-7a67decc6d52",
+    "status": "active",
+    "status_reason": None,
+    "base": {"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
+    "format": "peft",
+    "peft_type": "LORA",
+    "rank": 8,
+    "alpha": 16.0,
+    "ranks": {},
+    "targets": ["q_proj", "v_proj"],
+    "variants": [],
+    "dtype": "BF16",
+    "parameters": 147_456,
+    "base_name": "meta-llama/Llama-3.1-8B",
+    "task_type": "CAUSAL_LM",
+    "size": 299_839,
+    "author": "ann",
+    "message": "more data",
+    "metadata": {"run": "17"},
+    "created_at": TIME,
+}
+
+
 class Version(Shape):
     """A version: what it is, where it stands, who pushed it."""
 
-    model_config = example(
-        name=NAME,
-        version=3,
-        commit=COMMIT,
-        digest=DIGEST,
-        serving_name="support@sha256-7a67decc6d52",
-        status="active",
-        status_reason=None,
-        base={"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
-        format="peft",
-        peft_type="LORA",
-        rank=8,
-        alpha=16.0,
-        ranks={},
-        targets=["q_proj", "v_proj"],
-        variants=[],
-        dtype="BF16",
-        parameters=147_456,
-        base_name="meta-llama/Llama-3.1-8B",
-        task_type="CAUSAL_LM",
-        size=299_839,
-        author="ann",
-        message="more data",
-        metadata={"run": "17"},
-        created_at=TIME,
-    )
+    model_config = example(**_VERSION)
 
     name: str
     version: int
@@ -104,23 +107,29 @@ class Adapter(Shape):
 
     model_config = example(
         name=NAME,
+        description="answers for the help desk",
+        metadata={"owner": "support-ml"},
         commit=COMMIT,
         latest=3,
         versions=3,
         aliases={"production": 2},
         base={"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
         rank=8,
+        newest=_VERSION,
         created_at=TIME,
         updated_at=TIME,
     )
 
     name: str
+    description: str
+    metadata: dict[str, str]
     commit: str | None
     latest: int | None
     versions: int
     aliases: dict[str, int]
     base: BaseOfVersion | None
     rank: int | None
+    newest: Version | None
     created_at: str
     updated_at: str
 
@@ -228,10 +237,31 @@ class Module(Shape):
     base_tensor: str | None
 
 
+class WholeModule(Module):
+    """A module with the names of its tensors by what they are for; `experts` is how many a 3-D parameter stacks."""
+
+    model_config = example(
+        **example_of(Module),
+        tensors={"A": "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"},
+        base_shape=[2048, 2048],
+        experts=1,
+    )
+
+    tensors: dict[str, str]
+    base_shape: list[int]
+    experts: int
+
+
 class Modules(Shape):
     """The adapted modules of a version."""
 
     modules: list[Module]
+
+
+class WholeModules(Shape):
+    """With `tensors=true`: the adapted modules, and what each is made of."""
+
+    modules: list[WholeModule]
 
 
 class Difference(Shape):

@@ -26,6 +26,7 @@ from registry.http.version_schemas import (
     ShownVersion,
     Version,
     VersionPage,
+    WholeModules,
 )
 
 routes = APIRouter(prefix="/v1/adapters/{team}/{name}", tags=["versions"])
@@ -111,7 +112,7 @@ def lineage(registry: Asked, team: str, name: str, version: str) -> JSONResponse
     "/versions/{version}/modules",
     operation_id="versions_modules",
     summary="The adapted modules of a version",
-    responses=documented(Modules, 400, 404),
+    responses=documented(Modules | WholeModules, 400, 404),
 )
 def modules(
     registry: Asked,

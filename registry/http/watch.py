@@ -158,18 +158,19 @@ async def _stream(request: Request, found: Watched) -> AsyncIterator[str]:
         if not await tail.wait(cursor, BEAT_EVERY):
             yield f": at {cursor}\n\n"
         try:
-            found = await run_in_threadpool(_again, request, cursor)
+            found = await _again(request, cursor)
         except AdaptersError as error:  # the token was revoked, or the database is away: the client comes again
             yield f"event: error\ndata: {json.dumps({'error': error.code, 'message': error.message})}\n\n"
             return
 
 
-def _again(request: Request, cursor: int) -> Watched:
+async def _again(request: Request, cursor: int) -> Watched:
     """What came after a cursor, for whoever the token of the request belongs to by now."""
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
     registry: Registry = request.app.state.registry
     secret = request.headers["authorization"].partition(" ")[2]
-    return registry.on_behalf_of(doorkeeper.authenticate(registry, secret, address_of(request))).watch(cursor)
+    known = await doorkeeper.admit(secret, address_of(request.scope))
+    return await run_in_threadpool(registry.on_behalf_of(known.caller).watch, cursor)
 
 
 def _document(found: Watched) -> dict[str, Any]:

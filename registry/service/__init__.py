@@ -10,7 +10,12 @@
     aliases.py       promote, rollback, history: one `move_alias` for all
     gates.py         what a version must show before an alias may point at it
     watching.py      what happened since a cursor
+    webhooks.py      whom to tell; delivering.py tells them, upkeep.py is the thread in a server that does so
+    quotas.py        how much a team may keep
+    editing.py       what an adapter is described by, and its deletion
     access.py        teams, members, tokens, the audit log
+    jobs.py          compositions and verifications that are asked for now and done later
+    working.py       the same for those who do them: claims, leases, ends
     stewardship.py   evaluations, statuses, verification
 
 A use case owns its transaction. This layer knows no HTTP, no command line and no tensors.
@@ -19,15 +24,33 @@ A use case owns its transaction. This layer knows no HTTP, no command line and n
 from registry.service.access import Access
 from registry.service.aliases import Aliases
 from registry.service.bases import Bases
+from registry.service.editing import Editing
 from registry.service.gates import Gates
+from registry.service.quotas import Quotas
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
 from registry.service.transfers import Transfers
 from registry.service.uploads import Uploads
 from registry.service.watching import Watching
+from registry.service.webhooks import Webhooks
+from registry.service.working import Working
 
 __all__ = ["Registry"]
 
 
-class Registry(Transfers, Uploads, Bases, Resolution, Aliases, Stewardship, Gates, Access, Watching):
+class Registry(
+    Working,
+    Transfers,
+    Uploads,
+    Bases,
+    Resolution,
+    Aliases,
+    Stewardship,
+    Gates,
+    Access,
+    Watching,
+    Webhooks,
+    Quotas,
+    Editing,
+):
     """Everything that one can do with a registry, embedded or behind a server."""

@@ -37,6 +37,14 @@ class NewToken:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """A caller, and for how many seconds its token will last."""
+
+    caller: Caller
+    lasts: float
+
+
+@dataclass(frozen=True, slots=True)
 class AuditCheck:
     """How many lines of the audit log were read, and the cursors of those that are not what was written."""
 
@@ -49,14 +57,18 @@ class Access(UseCases):
 
     def authenticate(self, secret: str) -> Caller:
         """The caller behind a token, with the rights that it has now. Raises NotAuthenticated."""
+        return self.admit(secret).caller
+
+    def admit(self, secret: str) -> Admission:
+        """As `authenticate`, for those who remember callers. Raises NotAuthenticated."""
         at = self.clock()
         with self.database.reading() as catalog:
             holder = catalog.tokens.holder(_digest(secret))
-            if holder is None or not _stands(holder.token, at):
-                raise NotAuthenticated(_UNKNOWN)
-            caller = _caller(holder, catalog.teams.roles(holder.principal_id))
+            caller = _standing(catalog, holder, at)
+        assert holder is not None
         self._note_use(holder.token, at)
-        return caller
+        expires_at = holder.token.expires_at
+        return Admission(caller, (expires_at - at).total_seconds() if expires_at else float("inf"))
 
     def create_token(
         self,
@@ -185,6 +197,17 @@ class Access(UseCases):
                 catalog.tokens.used(token.id, at=at)
 
 
+def caller_now(catalog: Catalog, token_id: int, at: datetime) -> Caller:
+    """The caller behind a token that was shown earlier, with the rights that it has now. Raises NotAuthenticated."""
+    return _standing(catalog, catalog.tokens.holder_of(token_id), at)
+
+
+def _standing(catalog: Catalog, holder: Holder | None, at: datetime) -> Caller:
+    if holder is None or not _stands(holder.token, at):
+        raise NotAuthenticated(_UNKNOWN)
+    return _caller(holder, catalog.teams.roles(holder.principal_id))
+
+
 def _digest(secret: str) -> str:
     # 256 random bits need no slow hash: there is no guessing them.
     return hashlib.sha256(secret.encode()).hexdigest()
@@ -197,7 +220,7 @@ def _stands(token: Token, at: datetime) -> bool:
 def _caller(holder: Holder, roles: Mapping[str, Role]) -> Caller:
     token = holder.token
     teams = None if token.teams is None else frozenset(token.teams)
-    return Caller(token.principal, frozenset(token.scopes), teams, holder.operator, roles)
+    return Caller(token.principal, frozenset(token.scopes), teams, holder.operator, roles, token.id)
 
 
 def _new_token(

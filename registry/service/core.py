@@ -39,15 +39,18 @@ class UseCases:
         *,
         caller: Caller = OWNER,
         clock: Callable[[], datetime] = now,
+        webhook_targets: str = "public",
     ) -> None:
         self.database = database
         self.blobs = blobs
         self.caller = caller
         self.clock = clock
+        self.webhook_targets = webhook_targets  # see registry.domain.targets
 
     def on_behalf_of(self, caller: Caller) -> Self:
         """The same registry for another caller; costs nothing."""
-        return type(self)(self.database, self.blobs, caller=caller, clock=self.clock)
+        targets = self.webhook_targets
+        return type(self)(self.database, self.blobs, caller=caller, clock=self.clock, webhook_targets=targets)
 
     @property
     def actor(self) -> str:

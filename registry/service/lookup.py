@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from registry.domain.errors import AdapterNotFound, AliasNotFound, VersionNotFound
+from registry.domain.errors import AdapterNotFound, AliasNotFound, Gone, VersionNotFound
 from registry.domain.records import (
     Adapter,
     Alias,
@@ -84,12 +84,14 @@ class Lookup(UseCases):
             return catalog.versions.modules(version.adapter, version.number)
 
     def adapter(self, name: AdapterName) -> Adapter:
-        """One adapter line. Raises AdapterNotFound."""
+        """One adapter line. Raises AdapterNotFound; Gone for one that was deleted."""
         with self.database.reading() as catalog:
             self.require(catalog, name)
             adapter = catalog.adapters.find(name)
         if adapter is None:
             raise AdapterNotFound(str(name))
+        if adapter.deleted_at is not None:
+            raise Gone(str(adapter.name), "deleted")
         return adapter
 
     def adapters(self, *, team: str | None = None, cursor: str | None = None, limit: int = 100) -> Page[Adapter]:

@@ -1,6 +1,6 @@
 """The one gate: everything that becomes a version, pushed or composed, ends in `Registry.publish`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from registry.domain.errors import (
     KeyReused,
     StaleCommit,
 )
+from registry.domain.jobs import Claim
 from registry.domain.paths import check_paths
 from registry.domain.records import (
     AliasMove,
@@ -33,6 +34,7 @@ from registry.service.aliases import Mover, base_label, promote
 from registry.service.bases import BaseClaim, Draft, settle_base
 from registry.service.core import UseCases
 from registry.service.inspection import inspect_files
+from registry.service.quotas import within_quota
 from registry.sql.catalog import Catalog
 
 _STRENGTH = {Evidence.EXACT: 2, Evidence.STRUCTURAL: 1, Evidence.DECLARED: 0}
@@ -49,7 +51,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What somebody wants to publish. `expected_head` is the commit that they last saw on main, if they care."""
+    """What somebody wants to publish. `expected_head` is the commit that they last saw on main, if they care.
+
+    `claim` is that on a job whose result it is: the job ends in the transaction that publishes.
+    """
 
     name: AdapterName
     files: tuple[FileEntry, ...]
@@ -60,6 +65,7 @@ class Submission:
     origin: Origin | None = None
     expected_head: str | None = None
     across_bases: bool = False
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,8 @@ class Publishing(UseCases):
         """Check a file tree as a whole and add it; nothing is kept of a refused one.
 
         The same content gives the version that exists, with one more line of provenance.
-        Raises InvalidFile, InvalidAdapter, BaseMismatch, BlobNotFound, StaleCommit, Gone, and what `promote` raises.
+        Raises InvalidFile, InvalidAdapter, BaseMismatch, BlobNotFound, StaleCommit, Gone, QuotaExceeded, and what
+        `promote` raises.
         """
         draft = self._checked(submission)
         with self.database.writing() as catalog:
@@ -135,9 +142,13 @@ class Publishing(UseCases):
 
     def _check_rights(self, submission: Submission) -> None:
         with self.database.reading() as catalog:
-            self.require_team(catalog, submission.name.team, Scope.WRITE)
-            if submission.aliases:
-                self.require(catalog, submission.name, Scope.PROMOTE)
+            self.require_publishing(catalog, submission.name, submission.aliases)
+
+    def require_publishing(self, catalog: Catalog, name: AdapterName, aliases: Collection[str]) -> None:
+        """Refuse whoever may not publish there and point aliases at it. Raises NotAllowed, TeamNotFound."""
+        self.require_team(catalog, name.team, Scope.WRITE)
+        if aliases:
+            self.require(catalog, name, Scope.PROMOTE)
 
     def _check_blobs(self, submission: Submission) -> None:
         """Every file must lie in the store, whole, brought by this team: a digest alone is no possession."""
@@ -165,6 +176,23 @@ class Publishing(UseCases):
 
     def _add(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
         at = self.clock()
+        with within_quota(catalog, submission.name.team, submission.files):
+            commit, version, created = self._added(catalog, submission, draft, at=at)
+        if version is None:
+            return Publication(commit.id, None, False)
+        provenance = self._provenance(commit.id, submission.origin, at)
+        catalog.lineage.record(commit.adapter, version.number, provenance)
+        mover = Mover(self.actor, at, submission.message or None)
+        moves = [
+            promote(catalog, version, alias, mover=mover, across_bases=submission.across_bases)
+            for alias in submission.aliases
+        ]
+        return Publication(commit.id, version, created, tuple(moves))
+
+    def _added(
+        self, catalog: Catalog, submission: Submission, draft: Draft | None, *, at: datetime
+    ) -> tuple[Commit, Version | None, bool]:
+        """The commit, now main's, its version, and whether that is new."""
         name = catalog.adapters.ensure(submission.name, actor=self.actor, at=at)
         head = catalog.commits.head(name)
         _check_head(name, head, submission.expected_head)
@@ -173,15 +201,7 @@ class Publishing(UseCases):
         commit = replace(commit, version=version.number if version else None)
         if head is None or commit.id != head.id:
             catalog.commits.add(commit)
-        if version is None:
-            return Publication(commit.id, None, False)
-        catalog.lineage.record(name, version.number, self._provenance(commit.id, submission.origin, at))
-        mover = Mover(self.actor, at, submission.message or None)
-        moves = [
-            promote(catalog, version, alias, mover=mover, across_bases=submission.across_bases)
-            for alias in submission.aliases
-        ]
-        return Publication(commit.id, version, created, tuple(moves))
+        return commit, version, created
 
     def _provenance(self, commit: str, origin: Origin | None, at: datetime) -> Provenance:
         if origin is None:

@@ -141,7 +141,8 @@ class Stewardship(UseCases):
 
     def _damage(self, sha256: str, size: int, problem: str) -> Damage:
         with self.database.reading() as catalog:
-            versions = catalog.blobs.users(sha256)
+            # Another team may have the same bytes: that isn't told.
+            versions = [v for v in catalog.blobs.users(sha256) if self._may(catalog, Scope.READ, v.adapter.team)]
             aliases = sorted(_aliases(catalog.aliases.pointing_at(v.adapter, v.number), v) for v in versions)
         names = tuple(version.reference for version in versions)
         return Damage(sha256, size, problem, names, tuple(alias for group in aliases for alias in group))

@@ -15,6 +15,7 @@ from registry.domain.records import Upload
 from registry.domain.reference import check_part
 from registry.domain.rights import Scope
 from registry.service.core import UseCases
+from registry.service.quotas import within_quota
 
 URL_SECONDS = 3600  # a part of 1 GB at 300 kB/s; whoever is slower asks for the upload again
 KEPT = timedelta(days=7)  # how long an upload may take, and how long its end is remembered
@@ -49,7 +50,7 @@ class Uploads(UseCases):
     def begin_upload(self, team: str, sha256: str, size: int) -> Arrival:
         """Begin to send a file of `size` bytes, or go on with it where the same caller left off.
 
-        It is done at once when the team has the file. Raises WrongUsage, TeamNotFound, NotAllowed.
+        It is done at once when the team has the file. Raises WrongUsage, TeamNotFound, NotAllowed, QuotaExceeded.
         """
         check_sha256(sha256)
         check_part(team, "team", team)
@@ -150,7 +151,7 @@ class Uploads(UseCases):
             created_at=self.clock(),
         )
         try:
-            with self.database.writing() as catalog:
+            with self.database.writing() as catalog, within_quota(catalog, team, incoming=True):
                 catalog.uploads.add(upload)
         except BaseException:
             self.blobs.discard(upload.id)

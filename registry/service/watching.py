@@ -1,4 +1,8 @@
-"""Watching: what happened since a cursor, in commit order, as far as the caller may see it."""
+"""Watching: what happened since a cursor, in commit order, as far as the caller may see it.
+
+And for whoever keeps answers of look-ups: which of them what happened may have made wrong. That rests on a law, which
+the tests of this room hold every use case to: nothing that a look-up reads changes without an event.
+"""
 
 from dataclasses import dataclass
 
@@ -7,10 +11,13 @@ from registry.domain.records import Event
 from registry.domain.rights import Scope
 from registry.service.core import UseCases
 from registry.sql.catalog import Catalog
+from registry.sql.events import Place
 
 # What happens to adapters and bases. All else in the log (tokens, members) is for its auditors.
 WATCHED = frozenset(
     {
+        "adapter.edited",
+        "adapter.deleted",
         "commit.added",
         "alias.moved",
         "version.status",
@@ -18,8 +25,27 @@ WATCHED = frozenset(
         "version.approved",
         "base.added",
         "base.linked",
+        "job.submitted",
+        "job.cancelled",
+        "job.ended",
     }
 )
+# What is told of an adapter and says nothing about any other one.
+_OF_ITS_ADAPTER = frozenset(
+    {
+        "commit.added",
+        "alias.moved",
+        "version.status",
+        "version.evaluated",
+        "version.approved",
+        "gate.set",
+        "gate.removed",
+        "job.cancelled",
+        "job.ended",
+        "job.submitted",
+    }
+)
+_OF_CALLERS = frozenset({"token.created", "token.revoked", "team.role"})  # who may read what, not what there is
 MOST = 1000  # events looked at in one call
 
 
@@ -31,8 +57,32 @@ class Watched:
     cursor: int
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What may have changed since somebody last asked: answers about `adapters` (keys; None stands for all), `callers`.
+
+    `place` is where the log ended when this was read, which is what to ask with next time.
+    """
+
+    place: Place
+    adapters: frozenset[str] | None
+    callers: bool
+
+
 class Watching(UseCases):
     """Follow the outbox."""
+
+    def news(self, since: Place | None) -> News:
+        """What may have changed since a place of the log; since None, everything."""
+        with self.database.reading() as catalog:
+            place = catalog.events.place()
+            if place == since:
+                return News(place, frozenset(), False)
+            headings = catalog.events.headings(since, limit=MOST) if since else None
+        if headings is None or any(kind not in _OF_ITS_ADAPTER | _OF_CALLERS for kind, _ in headings):
+            return News(place, None, True)
+        touched = frozenset(name.key for kind, name in headings if kind in _OF_ITS_ADAPTER and name)
+        return News(place, touched, any(kind in _OF_CALLERS for kind, _ in headings))
 
     def newest_cursor(self) -> int:
         """The cursor of the last event; 0 before the first."""
@@ -56,4 +106,6 @@ class Watching(UseCases):
     def _sees(self, catalog: Catalog, event: Event) -> bool:
         if event.kind not in WATCHED:
             return False
-        return event.adapter is None or self._may(catalog, Scope.READ, event.adapter.team)
+        if event.adapter is None:
+            return event.kind.startswith("base.") or self.caller.operates
+        return self._may(catalog, Scope.READ, event.adapter.team)

@@ -1,11 +1,11 @@
 """Adapter lines: finding, creating and locking `team/name`."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from registry.domain.errors import AdapterNotFound, NameTaken
@@ -35,7 +35,8 @@ class Adapters:
     def ensure(self, name: AdapterName, *, actor: str, at: datetime) -> AdapterName:
         """Create what is missing of principal, namespace and adapter, and lock the adapter until the commit.
 
-        The actor owns a namespace that it creates. Raises NameTaken if team or name exist in another case.
+        The actor owns a namespace that it creates. A deleted adapter is there again; its numbers go on. Raises
+        NameTaken if team or name exist in another case.
         """
         self.ensure_principal(actor, at=at)
         namespace_id = self.ensure_namespace(name.team, actor=actor, at=at)
@@ -45,6 +46,8 @@ class Adapters:
             stored = self._locked(name)
         if stored != name:
             raise NameTaken(str(name), f"it exists as {stored}")
+        deleted = (adapters.c.name_key == name.key) & adapters.c.deleted_at.is_not(None)
+        self._connection.execute(update(adapters).where(deleted).values(deleted_at=None))
         return stored
 
     def ensure_namespace(self, team: str, *, actor: str, at: datetime) -> int:
@@ -74,6 +77,16 @@ class Adapters:
             raise AdapterNotFound(str(name))
         return stored
 
+    def describe(self, name: AdapterName, *, description: str, metadata: Mapping[str, str], at: datetime) -> None:
+        """Say anew what an adapter is. The caller holds its lock."""
+        values = {"description": description, "metadata": dict(metadata), "updated_at": at}
+        self._connection.execute(update(adapters).where(adapters.c.name_key == name.key).values(values))
+
+    def delete(self, name: AdapterName, *, at: datetime) -> None:
+        """Leave a tombstone: the name, its counter and its history stay. The caller holds its lock."""
+        values = {"deleted_at": at, "updated_at": at, "description": None, "metadata": None}
+        self._connection.execute(update(adapters).where(adapters.c.name_key == name.key).values(values))
+
     def list(
         self,
         *,
@@ -82,8 +95,8 @@ class Adapters:
         limit: int = 100,
         readable: Readable | None = None,
     ) -> Page[Adapter]:
-        """A page of adapters by name; `readable` leaves out what the caller may not see."""
-        statement = _adapters().order_by(adapters.c.name_key).limit(limit + 1)
+        """A page of adapters by name, without deleted ones; `readable` leaves out what the caller may not see."""
+        statement = _adapters().where(adapters.c.deleted_at.is_(None)).order_by(adapters.c.name_key).limit(limit + 1)
         if team is not None:
             key = team.lower()  # "0" is the character after "/"
             statement = statement.where(adapters.c.name_key >= f"{key}/", adapters.c.name_key < f"{key}0")
@@ -166,4 +179,7 @@ def _record(row: RowMapping, pointed: dict[str, int]) -> Adapter:
         aliases=pointed,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        description=row["description"] or "",
+        metadata=row["metadata"] or {},
+        deleted_at=row["deleted_at"],
     )

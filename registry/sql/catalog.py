@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from registry.sql.bases import Bases
     from registry.sql.blobs import Blobs
     from registry.sql.commits import Commits
+    from registry.sql.deliveries import Deliveries, Upkeep
     from registry.sql.evaluations import Evaluations
     from registry.sql.events import Events
     from registry.sql.gates import Gates
+    from registry.sql.jobs import Jobs
     from registry.sql.lineage import Lineages
+    from registry.sql.quotas import Quotas
     from registry.sql.search import Search
     from registry.sql.teams import Teams
     from registry.sql.tokens import Tokens
     from registry.sql.uploads import AnsweredRequests, Uploads
     from registry.sql.versions import Versions
+    from registry.sql.webhooks import Webhooks
 
 
 class Catalog:
@@ -104,6 +108,12 @@ class Catalog:
         return Gates(self._connection)
 
     @cached_property
+    def jobs(self) -> "Jobs":
+        from registry.sql.jobs import Jobs  # lazy: start-up time
+
+        return Jobs(self._connection)
+
+    @cached_property
     def uploads(self) -> "Uploads":
         from registry.sql.uploads import Uploads  # lazy: start-up time
 
@@ -114,6 +124,30 @@ class Catalog:
         from registry.sql.uploads import AnsweredRequests  # lazy: start-up time
 
         return AnsweredRequests(self._connection)
+
+    @cached_property
+    def webhooks(self) -> "Webhooks":
+        from registry.sql.webhooks import Webhooks  # lazy: start-up time
+
+        return Webhooks(self._connection)
+
+    @cached_property
+    def deliveries(self) -> "Deliveries":
+        from registry.sql.deliveries import Deliveries  # lazy: start-up time
+
+        return Deliveries(self._connection)
+
+    @cached_property
+    def upkeep(self) -> "Upkeep":
+        from registry.sql.deliveries import Upkeep  # lazy: start-up time
+
+        return Upkeep(self._connection)
+
+    @cached_property
+    def quotas(self) -> "Quotas":
+        from registry.sql.quotas import Quotas  # lazy: start-up time
+
+        return Quotas(self._connection)
 
     @cached_property
     def search(self) -> "Search":

@@ -1,8 +1,8 @@
 """Whether anything changed since: a mark that is another one after each commit, cheap enough to read for each look-up.
 
 SQLite tells by itself, for every process that writes the file. PostgreSQL doesn't without a question, so processes of
-one machine and user share a few bytes, which whoever commits replaces; processes elsewhere are not seen, and what was
-computed under a mark then `lasts` only so long.
+one machine and user share a few bytes, which whoever commits replaces; processes elsewhere are not seen: whoever keeps
+answers asks the log of events too, from time to time.
 
 Source: https://www.sqlite.org/pragma.html#pragma_data_version
 """
@@ -17,19 +17,16 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-ELSEWHERE = 0.5  # seconds for which a change on another machine may go unseen
 _BYTES = 16
 
 Mark = int | bytes
 
 
 class Changes(Protocol):
-    """Marks of the state of a database. `lasts` is how long, in seconds, an unchanged mark may be trusted."""
-
-    lasts: float
+    """Marks of the state of a database."""
 
     def mark(self) -> Mark | None:
-        """The present mark; None if it can't be told, and so nothing may be kept."""
+        """The present mark; None if it can't be told, and so every state counts as another one."""
 
     def moved(self) -> None:
         """Something was committed here."""
@@ -40,8 +37,6 @@ class Changes(Protocol):
 
 class FileChanges:
     """Of a SQLite file: seen by a connection of its own, which never writes."""
-
-    lasts = float("inf")
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -74,8 +69,6 @@ class SharedChanges:
 
     Bytes are replaced, not counted up, so that writers need no lock: whoever is last, the mark is a new one.
     """
-
-    lasts = ELSEWHERE
 
     def __init__(self, database: str, folder: Path | None = None) -> None:
         """`database` tells databases apart; `folder` is where the file lies (None: ours among temporary files)."""

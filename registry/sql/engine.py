@@ -4,7 +4,7 @@ SQLite runs in WAL (set when the schema is created) with synchronous=FULL, so th
 power loss; a write transaction takes the write lock at its start. PostgreSQL reads in REPEATABLE READ and writes in
 READ COMMITTED under row locks, taken in one order:
 
-    principal, namespace → adapter → blobs → version → alias → event counter
+    quota → principal, namespace → adapter → blobs → version → alias → event counter
 
 The counter's lock orders all writers, so events are appended as late as possible.
 """

@@ -4,6 +4,7 @@ chain = sha256 of the canonical JSON of {line, chain before it}
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,14 @@ from registry.domain.reference import AdapterName
 from registry.sql.tables.events import event_counter, events
 
 _BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the log ends: its last cursor, and the chain there, which is another one after a backup was restored."""
+
+    cursor: int
+    chain: str | None
 
 
 class Events:
@@ -50,9 +59,32 @@ class Events:
         statement = select(events).where(events.c.cursor > cursor).order_by(events.c.cursor).limit(limit)
         return [_record(row) for row in self._connection.execute(statement)]
 
+    def at(self, cursor: int) -> Event | None:
+        """The event of a cursor."""
+        row = self._connection.execute(select(events).where(events.c.cursor == cursor)).first()
+        return None if row is None else _record(row)
+
     def last(self) -> int:
         """The newest cursor; 0 before the first event."""
         return int(self._connection.scalar(select(event_counter.c.value)) or 0)
+
+    def place(self) -> Place:
+        """Where the log ends now."""
+        row = self._connection.execute(select(event_counter.c.value, event_counter.c.chain)).first()
+        return Place(row.value, row.chain) if row else Place(0, None)
+
+    def headings(self, since: Place, *, limit: int) -> list[tuple[str, AdapterName | None]] | None:
+        """Kind and adapter of every event after a place; None if they are too many, or the place is of another log."""
+        columns = select(events.c.cursor, events.c.chain, events.c.kind, events.c.adapter)
+        statement = columns.where(events.c.cursor >= since.cursor).order_by(events.c.cursor).limit(limit + 2)
+        rows = list(self._connection.execute(statement))
+        if since.cursor:
+            if not rows or (rows[0].cursor, rows[0].chain) != (since.cursor, since.chain):
+                return None
+            del rows[0]
+        if len(rows) > limit:
+            return None
+        return [(row.kind, AdapterName.parse(row.adapter) if row.adapter else None) for row in rows]
 
     def broken(self) -> Iterator[int]:
         """Cursors of lines that are not what was written, or from before which lines are gone.

@@ -51,6 +51,11 @@ class Tokens:
         row = self._connection.execute(_tokens().where(tokens.c.sha256 == sha256)).first()
         return None if row is None else Holder(_record(row), row.principal_id, row.operator)
 
+    def holder_of(self, token_id: int) -> Holder | None:
+        """Whose token has this number, revoked and expired ones too."""
+        row = self._connection.execute(_tokens().where(tokens.c.id == token_id)).first()
+        return None if row is None else Holder(_record(row), row.principal_id, row.operator)
+
     def find(self, token_id: int) -> Token | None:
         """A token by its number."""
         row = self._connection.execute(_tokens().where(tokens.c.id == token_id)).first()

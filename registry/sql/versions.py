@@ -85,6 +85,12 @@ class Versions:
         if result.rowcount != 1:
             raise VersionNotFound(str(name), f"version v{number}")
 
+    def purge_all(self, name: AdapterName, *, reason: str) -> int:
+        """Purge every version of an adapter that isn't yet; how many there were. The caller holds its lock."""
+        kept = (versions.c.adapter_id == adapter_id_of(name)) & (versions.c.status != Status.PURGED.value)
+        values = {"status": Status.PURGED.value, "status_reason": reason}
+        return self._connection.execute(update(versions).where(kept).values(values)).rowcount
+
     def set_base(
         self,
         name: AdapterName,

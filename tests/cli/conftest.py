@@ -21,7 +21,7 @@ from cli.main import program
 from tests.cli.house import House, open_house
 from tests.factories import EXAMPLES, minilm_folder, smollm2_file, write_tensors
 
-BOTH = ("test_browse", "test_care", "test_failures", "test_merge", "test_transfer")
+BOTH = ("test_browse", "test_care", "test_compose", "test_failures", "test_merge", "test_transfer", "test_webhooks")
 MODES = ("embedded", "server")
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -92,6 +92,7 @@ promote demo/sentiment@v1 production --reason 'v2 is slower'
 yank demo/sentiment@v3 --reason 'the wrong folder'
 eval add demo/sentiment@v1 accuracy=0.8425 --dataset heldout
 token create laptop
+webhooks create demo https://hooks.example/a
 blend '1.0*demo/sentiment@v1 + 1.0*demo/wordnet' --into demo/both
 merge demo/sentiment --base {{base}} --out {{here}}/tuned
 """

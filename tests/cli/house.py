@@ -3,15 +3,16 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from composition.worker import Worker
 from registry.bootstrap import open_registry
-from registry.http.app import create_app
+from registry.http.app import create_app, furnish
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 
@@ -23,6 +24,7 @@ class House:
         self._settings = settings
         self._app = self._own = create_app(lambda: own, settings)
         self._guest: Registry | None = None
+        self._stop_worker: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -35,15 +37,33 @@ class House:
         """Serve the registry of a folder; returns the token of whoever owns it."""
         guest = open_registry({"ADAPTERS_HOME": str(home)})
         app = create_app(lambda: guest, self._settings)  # a fresh one: what it remembers is of one registry
-        app.state.registry = guest
+        furnish(app, guest)
         self._app, self._guest = app, guest
+        self._stop_worker = _start_worker(home)
         return guest.create_token("test", operator=True).secret
 
     def move_out(self) -> None:
         """Let go of the registry that is served."""
+        self._stop_worker()
+        self._stop_worker = lambda: None
         if self._guest:
             self._guest.close()
         self._app, self._guest = self._own, None
+
+
+def _start_worker(home: Path) -> Callable[[], None]:
+    """A thread that does what `adapters worker` does; returns what ends it."""
+    stopping = threading.Event()
+    registry = open_registry({"ADAPTERS_HOME": str(home)})
+    thread = threading.Thread(target=Worker(registry, "house", stopping).run, daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        stopping.set()
+        thread.join()
+        registry.close()
+
+    return stop
 
 
 @contextmanager

@@ -109,7 +109,6 @@ def test_history_shows_versions_and_every_move_with_seq_and_reason(stocked):
     assert [move["seq"] for move in only["moves"]] == [2] and "versions" not in only
 
 
-@pytest.mark.embedded
 def test_lineage_goes_down_to_what_was_pushed_and_up_to_what_was_made(stocked):
     stocked("blend", "0.5*demo/both + 0.5*demo/sentiment@v1", "--into", "demo/more")
     down = stocked("lineage", "demo/more").out

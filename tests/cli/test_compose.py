@@ -21,6 +21,7 @@ def test_a_blend_is_published_with_its_recipe_and_found_again(stocked):
     assert forced["report"] is not None and forced["recipe_digest"] == made["recipe_digest"]
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize(
     "expression", ["-1.0*demo/wordnet + demo/sentiment@v1", "-demo/wordnet + demo/sentiment@v1", "-(demo/wordnet)"]
 )
@@ -36,6 +37,7 @@ def test_an_expression_may_begin_with_a_minus_anywhere_on_the_line(expression, s
     assert "-demo/wordnet@v1" in results[0]["expression"].replace("- ", "-")
 
 
+@pytest.mark.embedded
 def test_a_message_may_begin_with_a_minus_too(stocked):
     stocked("blend", SUM, "--into", "demo/new", "--message", "-1.0*demo/x is not an input")
     assert stocked("show", "demo/new", "--json").json["message"] == "-1.0*demo/x is not an input"
@@ -63,6 +65,7 @@ def test_a_dry_run_prints_the_table_that_the_blend_prints(stocked):
     assert query.split()[0] == "encoder.layer.*.attention.self.query" and both.split()[:2] == ["all", "12"]
 
 
+@pytest.mark.embedded
 def test_one_parent_needs_no_columns_of_agreement(stocked):
     head, *_ = report_table(stocked("blend", "2*demo/wordnet", "--into", "demo/new", "--dry-run").out)
     assert head.split() == ["module", "n", "rank", "kept", "90%", "99%"]
@@ -89,6 +92,7 @@ def test_show_tells_what_a_blend_was_published_with(stocked):
 STRANGE = ["{", "[]", '{"recipe_digest": null}', '{"recipe_digest": ["a"]}', '{"report": {"total": {"rank_90": 1}}}']
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("content", [*STRANGE, '{"recipe_digest": "DIGEST", "report": "x"}'])
 def test_a_report_that_somebody_pushed_is_nobodys(content, stocked, desk):
     digest = stocked("blend", SUM, "--into", "demo/new", "--json").json["recipe_digest"]
@@ -122,6 +126,7 @@ def test_a_recipe_file_gives_what_the_expression_gives(stocked, desk):
         assert not again["created"]
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize(
     ("content", "code"),
     [("[1]", 4), ("{", 4), ("{}", 2), ('{"root": {"adapter": "demo/x"}, "rank": 4}', 2), ("[" * 100_000, 4)],
@@ -140,6 +145,7 @@ root:
 """
 
 
+@pytest.mark.embedded
 def test_a_recipe_may_be_yaml(stocked, desk):
     made = stocked("blend", SUM, "--into", "demo/new", "--json").json
     (desk / "recipe.yaml").write_text(YAML)
@@ -147,6 +153,7 @@ def test_a_recipe_may_be_yaml(stocked, desk):
     assert again["recipe_digest"] == made["recipe_digest"]
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -181,6 +188,7 @@ def test_methods_are_listed_without_an_expression(adapters):
     assert {"linear", "lerp", "truncate"} <= {method["name"] for method in methods}
 
 
+@pytest.mark.embedded
 def test_composing_on_the_cpu_takes_one_thread(stocked):
     torch.set_num_threads(2)
     stocked("blend", SUM, "--into", "demo/new", "--device", "cpu")

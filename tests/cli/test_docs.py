@@ -22,10 +22,12 @@ BLOCK = re.compile(r"```console\n(.*?)```\n", re.DOTALL)
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d"), "<time>"),
     (re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+\+00:00"), "<time>"),
+    (re.compile(r"\b[0-9a-f]{28}\b"), "<job>"),
     (re.compile(r"\b[0-9a-f]{40}\b"), "<commit>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
     (re.compile(r"(sha256[:-])[0-9a-f]{12}\b"), r"\1<digest>"),
     (re.compile(r"\badp_[\w-]{43}"), "<token>"),
+    (re.compile(r"\bwhsec_[A-Za-z0-9+/]{43}="), "<secret>"),
     (re.compile(r"\d\.\de[-+]\d\d"), "<error>"),
     (re.compile(r'"size": \d+'), '"size": <size>'),
     (re.compile(r"\d+(\.\d)? k?B\b"), "<size>"),

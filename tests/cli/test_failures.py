@@ -43,7 +43,6 @@ CASES = {
 }
 
 
-@pytest.mark.embedded
 def test_a_dora_that_can_not_be_composed_yet_is_refused(stocked, examples):
     stocked("push", str(examples / "minilm-debian-r4-dora-fp16"), "demo/dora")
     assert stocked("blend", "demo/dora", "--into", "demo/x", "--json", code=4).error["error"] == "unsupported_adapter"

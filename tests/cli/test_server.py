@@ -85,15 +85,15 @@ def test_a_server_that_is_asked_to_end_waits_for_nobody_who_watches(adapters, de
 def test_a_killed_worker_is_replaced_and_none_outlives_its_supervisor(desk):
     with serving("--workers", "2") as (said, process):
         pool = urllib3.PoolManager()
-        first = _wait_for(lambda: found if len(found := _workers(process.pid)) == 2 else None)
+        first = wait_for(lambda: found if len(found := _workers(process.pid)) == 2 else None)
         os.kill(first[0], signal.SIGKILL)
-        workers = _wait_for(
+        workers = wait_for(
             lambda: found if len(found := _workers(process.pid)) == 2 and first[0] not in found else None
         )
-        ready = _wait_for(lambda: pool.request("GET", f"{said['url']}/readyz", retries=3, timeout=30).status == 200)
+        ready = wait_for(lambda: pool.request("GET", f"{said['url']}/readyz", retries=3, timeout=30).status == 200)
         assert ready
         process.kill()
-        _wait_for(lambda: not any(_lives(worker) for worker in workers))
+        wait_for(lambda: not any(_lives(worker) for worker in workers))
         pool.clear()
 
 
@@ -114,7 +114,7 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _wait_for(ready: Any) -> Any:
+def wait_for(ready: Any) -> Any:
     for _ in range(600):
         if found := ready():
             return found
@@ -133,6 +133,11 @@ def _wait_for(ready: Any) -> Any:
 )
 def test_what_would_send_tokens_in_the_clear_is_refused(options, text, adapters):
     assert text in adapters("serve", "--port", "0", *options, code=2).err
+
+
+def test_targets_of_webhooks_that_can_not_be_meant_are_said_at_the_start(adapters, monkeypatch):
+    monkeypatch.setenv("ADAPTERS_WEBHOOK_TARGETS", "public,10.0.0.0/99")
+    assert "'10.0.0.0/99' is no host, network" in adapters("serve", "--port", "0", code=2).err
 
 
 def test_a_port_that_is_taken_is_said(adapters):
@@ -155,7 +160,7 @@ def test_what_is_no_token_is_not_sent(token, adapters):
 def test_what_does_not_work_against_a_server_says_so_and_what_to_do(stocked, monkeypatch, house, tmp_path):
     monkeypatch.setenv("ADAPTERS_TOKEN", house.move_in(tmp_path / "home"))
     monkeypatch.setenv("ADAPTERS_REGISTRY", house.url)
-    for line in (["verify"], ["migrate"], ["blend", "demo/wordnet", "--into", "demo/more"]):
+    for line in (["migrate"], ["worker"]):
         failed = stocked(*line, code=4)
         assert f"`adapters {line[0]}` does not work against a server" in failed.err.splitlines()[0]
         assert failed.err.splitlines()[1]

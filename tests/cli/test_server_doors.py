@@ -58,7 +58,7 @@ def running(folder: Path, *options: str, **environment: str) -> Iterator[Running
     log = folder / "log"
     inherited = {"ADAPTERS_HOME": str(folder / "home"), **environment}
     with log.open("w") as errors:
-        process = spawn("serve", "--port", "0", "--json", *options, environment=inherited, stderr=errors)
+        process = spawn("serve", "--port", "0", "--no-worker", "--json", *options, environment=inherited, stderr=errors)
         with process:
             assert process.stdout is not None
             text = ""

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.factories import smollm2_file
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -122,7 +120,6 @@ def test_a_pull_refuses_bytes_that_changed_at_rest(stocked, tmp_path: Path, desk
     assert not list(desk.glob(".served*"))
 
 
-@pytest.mark.embedded
 def test_verify_finds_the_damage_and_names_what_it_hits(stocked, tmp_path: Path):
     files = stocked("show", "demo/sentiment@v1", "--json").json["files"]
     weights = next(file["sha256"] for file in files if file["path"].endswith(".safetensors"))

@@ -12,6 +12,7 @@ from composition.adapter import LoadedAdapter, LoadedModule
 from composition.engine import Composition
 from composition.files import WEIGHTS_NAME, load_adapter
 from composition.low_rank import LowRank
+from registry.domain.bases import BaseIndex, match
 from registry.domain.expression import parse
 from registry.domain.recipe import Recipe
 from registry.domain.records import FileEntry, Parent
@@ -59,10 +60,11 @@ def weights_entry(folder: Path) -> FileEntry:
     return FileEntry(WEIGHTS_NAME, sha256(data).hexdigest(), len(data))
 
 
-def load(folder: Path) -> LoadedAdapter:
-    """Load an adapter from a folder."""
+def load(folder: Path, index: BaseIndex | None = None) -> LoadedAdapter:
+    """Load an adapter from a folder, matched with a base if there is one."""
+    spec = match(read_folder(folder), index, base="base") if index else read_folder(folder)
     with (folder / WEIGHTS_NAME).open("rb") as stream:
-        return load_adapter(stream, read_folder(folder), subject=f"{folder.name}@v1", file=weights_entry(folder))
+        return load_adapter(stream, spec, subject=f"{folder.name}@v1", file=weights_entry(folder))
 
 
 def minilm(name: str) -> LoadedAdapter:

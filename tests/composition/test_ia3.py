@@ -9,17 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from composition.adapter import LoadedAdapter
+from composition.adapter import LoadedAdapter, Scale
 from composition.engine import compose, silent
 from composition.files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, save_composition
 from composition.jobs import blend
-from composition.merge_terms import Target, merge_terms
+from composition.merge_job import merge
+from composition.placement import by_label, scaling
+from composition.verify_merge import verify_merge
 from registry.blobs.filesystem import FolderStore
 from registry.domain.bases import match
 from registry.domain.errors import BaseMismatch, InvalidAdapter, UnsupportedAdapter
 from registry.domain.expression import parse
 from registry.domain.reference import AdapterName
-from registry.formats.base_files import StoredBase
+from registry.formats.base_files import read_base
 from registry.formats.base_model import index_base
 from registry.formats.peft import read_folder
 from registry.service import Registry
@@ -55,7 +57,14 @@ def write(folder: Path, seed: int, *, low: float = 0.5, **config: object) -> Pat
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("ia3")
     only = {"target_modules": ["q"], "feedforward_modules": []}
-    return {"a": write(root / "a", 1), "b": write(root / "b", 2), "q": write(root / "q", 3, **only)}
+    convolutions = {"target_modules": ["conv2", "pointwise", "conv3"], "feedforward_modules": ["pointwise", "conv3"]}
+    return {
+        "a": write(root / "a", 1),
+        "b": write(root / "b", 2),
+        "q": write(root / "q", 3, **only),
+        "c": write(root / "c", 4, **convolutions),
+        "d": write(root / "d", 5, **{"target_modules": "conv[23]|pointwise", "feedforward_modules": ".*(wise|3)"}),
+    }
 
 
 def loaded(folder: Path) -> LoadedAdapter:
@@ -86,6 +95,8 @@ def vectors(folder: Path) -> Vectors:
         ("lerp(t/a, t/b, t=0.25)", {"a": 0.75, "b": 0.25}),
         ("2*t/a - 0.5*t/q", {"a": 2, "q": -0.5}),
         ("-t/b", {"b": -1}),
+        ("t/a + 2*t/c", {"a": 1, "c": 2}),
+        ("lerp(t/c, t/d, t=0.5)", {"c": 0.5, "d": 0.5}),
     ],
 )
 def test_the_result_is_the_product_of_powers_in_its_vectors_and_in_peft_s_answer(
@@ -108,9 +119,10 @@ def multiplied(law: Vectors) -> torch.Tensor:
     with torch.no_grad():
         for key, values in law.items():
             layer = model.get_submodule(key.removeprefix("base_model.model.").removesuffix(".ia3_l"))
-            layer.weight.mul_(values)
-            if values.shape[1] == 1:
-                layer.bias.mul_(values[:, 0])
+            inward = any(name in key for name in ("head", "pointwise", "conv3"))
+            layer.weight.mul_(values if inward or values.ndim == 2 else values.transpose(0, 1))
+            if not inward:
+                layer.bias.mul_(values.flatten())
         answer: torch.Tensor = model(TOKENS)
         return answer
 
@@ -184,22 +196,14 @@ def test_an_overflow_is_refused(inputs: dict[str, LoadedAdapter]) -> None:
         compose(pin("64*t/a", "float16"), inputs, device="cpu")
 
 
-def test_merging_vectors_into_a_base_is_refused(inputs: dict[str, LoadedAdapter]) -> None:
-    target = Target(Path("base"), StoredBase("safetensors", None, ()))
-    with pytest.raises(UnsupportedAdapter, match="IA3"):
-        merge_terms(pin("t/a"), inputs, target, device="cpu", progress=silent)
-
-
 @pytest.mark.parametrize(
     ("config", "match"),
     [
-        ({"target_modules": ["conv2"], "feedforward_modules": []}, "IA3 of another layer"),
         ({"modules_to_save": ["embed"]}, "modules_to_save.*beside IA3"),
+        ({"target_modules": ".*q", "feedforward_modules": r"(q)\1?"}, "feedforward_modules"),
     ],
 )
-def test_the_reader_refuses_what_is_no_vector_of_a_linear_layer(
-    tmp_path: Path, config: dict[str, list[str]], match: str
-) -> None:
+def test_the_reader_refuses_what_it_does_not_know(tmp_path: Path, config: dict[str, list[str]], match: str) -> None:
     with pytest.raises(UnsupportedAdapter, match=match):
         read_folder(write(tmp_path / "a", 1, **config))
 
@@ -251,3 +255,32 @@ def test_a_blend_is_published_with_its_lineage(
     pulled = registry.pull(result.version, tmp_path / "pulled").folder
     one, other = (vectors(folders[name]) for name in ("a", "b"))
     assert all(torch.allclose(values, (one[key] * other[key]).sqrt()) for key, values in vectors(pulled).items())
+
+
+@pytest.mark.parametrize("text", ["t/a", "t/c", "0.5*t/a + t/c - t/q"])
+def test_merged_into_a_base_its_answer_is_peft_s(
+    registry: Registry, folders: dict[str, Path], base: Path, tmp_path: Path, text: str
+) -> None:
+    registry.add_base(BASE, index_base(base))
+    for name in ("a", "c", "q"):
+        registry.push_folder(folders[name], Submission(AdapterName.parse(f"t/{name}"), ()))
+    inputs = by_digest(**{name: loaded(folders[name]) for name in ("a", "c", "q")})
+    merge(registry, parse(text), base=base, out=tmp_path / "merged", device="cpu")
+    model = layers()
+    model.load_state_dict(load_file(tmp_path / "merged" / "model.safetensors"))
+    with torch.no_grad():
+        answer = model.double()(TOKENS)
+    assert torch.allclose(answer, output(written(text, inputs, tmp_path / "out")), rtol=1e-5, atol=1e-5)
+    if text == "t/a":
+        verdict = verify_merge(tmp_path / "merged", base=base, adapter=folders["a"], progress=silent)
+        assert verdict.verdict == "inconclusive" and not verdict.faults
+
+
+def test_a_transposed_base_is_multiplied_on_the_other_side(tmp_path: Path) -> None:
+    """Conv1D of GPT-2 stores (in, out)."""
+    values, weight = torch.tensor([2.0, 3.0]), torch.ones(4, 2)
+    save_file({"q.weight": weight}, tmp_path / "model.safetensors")
+    stored = by_label(read_base(tmp_path))
+    (change,) = scaling(Scale("q", "q.weight", values, inward=False), stored, transposed=True, name="base")
+    change.term.prepared(torch.float32).add(weight, weight, slice(0, 4))
+    assert torch.equal(weight, values.expand(4, 2))

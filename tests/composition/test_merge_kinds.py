@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from composition.engine import silent
+from composition.files import WEIGHTS_NAME
 from composition.merge_job import merge
 from composition.placement import delta_spec, place_modules
 from composition.shards import headers_index
 from composition.terms import Form
+from composition.verify_merge import verify_merge
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.expression import parse
+from registry.domain.replacements import Replacements
 from registry.formats.base_files import read_base
 from registry.formats.base_model import index_base
 from tests.composition.cases import assert_close
@@ -55,9 +60,10 @@ class Bench:
         self.folders[name] = save_trained(self.made.root / name, seed, **config)
         self.made.push(f"t/{name}", self.folders[name])
 
-    def changed(self, text: str, out: str = "out") -> Tensors:
+    def changed(self, text: str, out: str = "out", *, choice: str | None = None) -> Tensors:
         """What merging adds to each tensor that it changes, in float64."""
-        merge(self.made.registry, parse(text), base=self.made.base, out=self.made.root / out, device="cpu")
+        recipe = parse(text).with_replacements(Replacements.parse(choice)) if choice else parse(text)
+        merge(self.made.registry, recipe, base=self.made.base, out=self.made.root / out, device="cpu")
         after = read_tensors(self.made.root / out)
         assert after.keys() == self.tensors.keys()
         found = {name: after[name].double() - before.double() for name, before in self.tensors.items()}
@@ -184,10 +190,105 @@ def test_embeddings_that_are_the_head_too_are_refused(
         extra = {f"{path}A": torch.randn(4, 17), f"{path}B": torch.randn(40, 4)}
         made.push("t/a", write_lora(tmp_path / "a", factors(1), extra=extra))
         if refused:
-            with pytest.raises(UnsupportedAdapter, match=r"embed_tokens\.weight.*tied"):
+            with pytest.raises(UnsupportedAdapter, match=r"embed_tokens\.weight.*ties"):
                 merge(made.registry, parse("t/a"), base=made.base, out=tmp_path / "out", device="cpu")
             return
         merge(made.registry, parse("t/a"), base=made.base, out=tmp_path / "out", device="cpu")
         after = read_tensors(tmp_path / "out")
     changed = {name for name in tensors if not torch.equal(after[name], tensors[name])}
     assert "model.embed_tokens.weight" in changed and "lm_head.weight" not in changed
+
+
+# -- tensors that adapters replace ------------------------------------------------------------------------------------
+
+REPLACING: dict[str, dict[str, Any]] = {
+    "saved": {"target_modules": ["q"], "modules_to_save": ["head", "embed"], "r": 3},
+    "biases": {"target_modules": ["q", "conv1"], "bias": "all", "r": 2},
+    "dora": {"target_modules": ["q"], "use_dora": True, "modules_to_save": ["head"], "r": 2},
+    "lora_bias": {"target_modules": ["conv1"], "lora_bias": True, "r": 2},
+}
+
+
+def replacing(bench: Bench, *names: str) -> Bench:
+    for name in names:
+        bench.push(name, 1 + list(REPLACING).index(name), **REPLACING[name])
+    return bench
+
+
+@pytest.mark.parametrize("choice", ["average", "difference", "from=t/{}"])
+@pytest.mark.parametrize("name", ["saved", "biases", "dora"])
+def test_what_one_adapter_replaces_is_written_as_peft_merges_it(
+    bench: Callable[..., Bench], name: str, choice: str
+) -> None:
+    found = replacing(bench(), name)
+    changes = found.changed(f"t/{name}", choice=choice.format(name))
+    assert_close(changes, weighted(found.folders, {name: 1}), 1e-6)
+
+
+def test_differences_of_several_inputs_are_weighed_beside_what_they_add(bench: Callable[..., Bench]) -> None:
+    found = replacing(bench(), "saved", "dora", "lora_bias")
+    weights = {"saved": 0.7, "dora": -0.3, "lora_bias": 1.0}
+    changes = found.changed("0.7*t/saved - 0.3*t/dora + t/lora_bias", choice="difference")
+    assert_close(changes, weighted(found.folders, weights), 1e-6)
+
+
+def test_a_bias_that_is_replaced_keeps_what_another_input_adds_to_it(bench: Callable[..., Bench]) -> None:
+    found = replacing(bench(), "biases", "lora_bias")
+    changes = found.changed("t/biases + t/lora_bias", choice="from=t/biases")
+    assert_close(changes, weighted(found.folders, {"biases": 1, "lora_bias": 1}), 1e-6)
+
+
+def test_replaced_tensors_are_rounded_to_the_bases_dtype_once(bench: Callable[..., Bench]) -> None:
+    found = replacing(bench({name: tensor.bfloat16() for name, tensor in state().items()}), "saved")
+    found.changed("t/saved", choice="from=t/saved")
+    merged = read_tensors(found.made.root / "out")
+    own = load_file(found.folders["saved"] / WEIGHTS_NAME)
+    assert torch.equal(merged["head.weight"], own["base_model.model.head.weight"].bfloat16())
+    verdict = verify_merge(
+        found.made.root / "out", base=found.made.base, adapter=found.folders["saved"], progress=silent
+    )
+    assert verdict.verdict == "matches"
+
+
+def test_a_head_that_the_base_lacks_is_refused_by_name(bench: Callable[..., Bench]) -> None:
+    found = replacing(bench({n: t for n, t in state().items() if not n.startswith("head")}), "saved")
+    with pytest.raises(UnsupportedAdapter, match=r"modules_to_save \(head\.bias\).*\[3\] must be there.*has none"):
+        found.changed("t/saved", choice="average")
+
+
+def test_without_a_choice_nothing_is_replaced(bench: Callable[..., Bench]) -> None:
+    with pytest.raises(UnsupportedAdapter, match="--modules-to-save"):
+        replacing(bench(), "saved").changed("t/saved")
+
+
+@pytest.mark.parametrize("parts", [("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2")])
+def test_experts_that_the_base_stores_one_by_one_get_their_own_rows(
+    bench: Callable[..., Bench], parts: tuple[str, str, str]
+) -> None:
+    """As checkpoints of Mixtral and Qwen have them, whose experts transformers stacks when it loads them."""
+    stacked = kind_of(bench(under="stacked"), "experts").changed("t/a - 0.5*t/b")
+    tensors = {name: tensor for name, tensor in state().items() if not name.startswith("experts.")}
+    gate, up, down = parts
+    for expert in range(3):
+        both, last = state()["experts.gate_up_proj"][expert], state()["experts.down_proj"][expert]
+        halves = both.chunk(2)
+        tensors |= {f"mlp.experts.{expert}.{part}.weight": half for part, half in zip((gate, up), halves, strict=True)}
+        tensors[f"mlp.experts.{expert}.{down}.weight"] = last
+    found = bench({name: tensor.contiguous() for name, tensor in tensors.items()}, under="single")
+    for name, seed in (("a", 1), ("b", 2)):
+        rank = {"a": {"r": 3, "lora_alpha": 4}, "b": {"r": 2, "lora_alpha": 1}}[name]
+        folder = save_trained(found.made.root / name, seed, **{**KINDS["experts"], **rank})
+        found.made.push(f"t/{name}", under_mlp(folder))
+    changes = found.changed("t/a - 0.5*t/b")
+    for expert in range(3):
+        own = [changes[f"mlp.experts.{expert}.{part}.weight"] for part in (gate, up)]
+        assert torch.allclose(torch.cat(own), stacked["experts.gate_up_proj"][expert], atol=1e-6)
+        last = changes[f"mlp.experts.{expert}.{down}.weight"]
+        assert torch.allclose(last, stacked["experts.down_proj"][expert], atol=1e-6)
+
+
+def under_mlp(folder: Path) -> Path:
+    """The same adapter of a model whose experts lie in a layer's `mlp`."""
+    tensors = {n.replace("model.experts", "model.mlp.experts"): t for n, t in load_file(folder / WEIGHTS_NAME).items()}
+    save_file(tensors, folder / WEIGHTS_NAME)
+    return folder

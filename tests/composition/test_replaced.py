@@ -11,19 +11,17 @@ from safetensors.torch import load_file, save_file
 
 from composition.adapter import LoadedAdapter
 from composition.base_weights import BaseWeights
-from composition.engine import compose, silent
+from composition.engine import compose
 from composition.files import CONFIG_NAME, WEIGHTS_NAME, load_adapter, save_composition
 from composition.jobs import blend
-from composition.merge_terms import Target, merge_terms
 from registry.blobs.filesystem import FolderStore
 from registry.domain.bases import match
-from registry.domain.errors import BaseConflict, InvalidRecipe, UnsupportedAdapter
+from registry.domain.errors import BaseConflict, InvalidAdapter, InvalidRecipe, UnsupportedAdapter
 from registry.domain.expression import parse
 from registry.domain.recipe import Recipe
 from registry.domain.records import Parent
 from registry.domain.reference import AdapterName
 from registry.domain.replacements import Replacements
-from registry.formats.base_files import StoredBase
 from registry.formats.base_model import index_base
 from registry.formats.peft import read_folder
 from registry.service import Registry
@@ -37,6 +35,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "saved": {"target_modules": ["q"], "modules_to_save": ["head", "embed"]},
     "all": {"target_modules": ["q", "conv1"], "bias": "all"},
     "lora_only": {"target_modules": ["q", "conv1"], "bias": "lora_only"},
+    "both": {"target_modules": ["q"], "modules_to_save": ["head"], "bias": "all"},
+    "both_only": {"target_modules": ["q"], "modules_to_save": ["head"], "bias": "lora_only"},
     "plain": {"target_modules": ["q", "conv1"]},
 }
 
@@ -109,6 +109,7 @@ def without_base(folders: dict[str, Path], tmp_path: Path) -> Blends:
         ("t/lora_only - t/lora_only2", {"lora_only": 1, "lora_only2": -1}),
         ("t/lora_only + 0.5*t/all", {"lora_only": 1, "all": 0.5}),
         ("truncate(0.5*t/saved + t/plain, rank=64)", {"saved": 0.5, "plain": 1}),
+        ("0.5*t/both + t/both_only", {"both": 0.5, "both_only": 1}),
     ],
 )
 def test_by_difference_peft_loads_the_base_and_the_weighted_sum_of_all_differences(
@@ -117,7 +118,7 @@ def test_by_difference_peft_loads_the_base_and_the_weighted_sum_of_all_differenc
     assert_close(deltas(blends.save(text, "difference")), weighted(folders, weights), 1e-6)
 
 
-@pytest.mark.parametrize("name", ["saved", "all", "lora_only"])
+@pytest.mark.parametrize("name", ["saved", "all", "lora_only", "both", "both_only"])
 @pytest.mark.parametrize("choice", ["average", "difference", "from=t/{}"])
 def test_one_adapter_at_weight_one_is_unchanged_by_every_rule(
     blends: Blends, folders: dict[str, Path], name: str, choice: str
@@ -220,10 +221,18 @@ def test_without_a_choice_the_refusal_says_how_to_choose(folders: dict[str, Path
             load_adapter(stream, read_folder(folders[name]), subject="t/x@v1", file=weights_entry(folders[name]))
 
 
-def test_biases_that_peft_stores_beside_saved_modules_twice_are_refused(tmp_path: Path, base: Path) -> None:
-    folder = save_trained(tmp_path / "a", 1, target_modules=["q"], modules_to_save=["head"], bias="all", r=2)
-    with pytest.raises(UnsupportedAdapter, match="modules_to_save with bias"):
-        loaded(folder, base)
+def test_a_bias_that_is_stored_twice_must_be_the_same(folders: dict[str, Path], tmp_path: Path, base: Path) -> None:
+    tensors = load_file(folders["both"] / WEIGHTS_NAME)
+    name = "base_model.model.head.modules_to_save.bias"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / CONFIG_NAME).write_text((folders["both"] / CONFIG_NAME).read_text())
+    save_file(tensors | {name: tensors[name] + 1}, tmp_path / "a" / WEIGHTS_NAME)
+    with pytest.raises(InvalidAdapter, match=r"head\.modules_to_save\.bias.*twice"):
+        loaded(tmp_path / "a", base)
+    tensors.pop("base_model.model.head.bias")
+    save_file(tensors, tmp_path / "a" / WEIGHTS_NAME)
+    with pytest.raises(InvalidAdapter, match=r"head\.(modules_to_save|original_module)\.bias.*doesn't have"):
+        read_folder(tmp_path / "a")
 
 
 def test_replacements_of_different_shapes_are_refused(blends: Blends) -> None:
@@ -232,12 +241,6 @@ def test_replacements_of_different_shapes_are_refused(blends: Blends) -> None:
     blends.inputs[digest("saved2")] = replace(adapter, replacements=items)
     with pytest.raises(UnsupportedAdapter, match="have the shapes"):
         blends.save("t/saved + t/saved2", "average")
-
-
-def test_merging_replaced_modules_into_a_base_is_refused(blends: Blends) -> None:
-    target = Target(Path("base"), StoredBase("safetensors", None, ()))
-    with pytest.raises(UnsupportedAdapter, match=r"modules_to_save.*not merged into a base yet"):
-        merge_terms(pinned("t/saved", "average"), blends.inputs, target, device="cpu", progress=silent)
 
 
 # -- heads that the base doesn't have ---------------------------------------------------------------------------------

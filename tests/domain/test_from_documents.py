@@ -1,6 +1,7 @@
 """Documents are records and back again: nothing that is shown gets lost on the way to a client."""
 
 import json
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
@@ -70,18 +71,24 @@ versions = some.builds(
     times,
     files,
 )
+adapters = some.builds(
+    Adapter,
+    *(names, some.none() | commits, some.none() | whole, whole),
+    some.dictionaries(words, whole, max_size=2),
+    *(times, times),
+)
 
 LAWS: dict[str, tuple[Any, Any, Any]] = {
     "version": (versions, lambda v: documents.version_document(v, files=True), records.version),
     "adapter": (
-        some.builds(
-            Adapter,
-            *(names, some.none() | commits, some.none() | whole, whole),
-            some.dictionaries(words, whole, max_size=2),
-            *(times, times),
-        ),
+        adapters,
         lambda adapter: documents.adapter_document(adapter, None),
         records.adapter,
+    ),
+    "listed": (
+        some.tuples(adapters, some.none() | versions.map(lambda version: replace(version, files=()))),
+        lambda pair: documents.adapter_document(*pair),
+        records.listed,
     ),
     "alias": (
         some.builds(Alias, names, words, some.none() | whole, whole, words, times),

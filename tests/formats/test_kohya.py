@@ -151,10 +151,10 @@ REFUSALS: dict[str, tuple[dict[str, torch.Tensor], type[AdaptersError], str]] = 
     ),
     "a full difference": ({f"{LAYER}.diff": torch.ones(8, 6)}, UnsupportedAdapter, "a full difference (diff)"),
     "a bias difference": ({**lora(), f"{LAYER}.diff_b": torch.ones(8)}, UnsupportedAdapter, "diff_b"),
-    "a Tucker LoCon": (
+    "a core between matrices": (
         {**lora(), f"{LAYER}.lora_mid.weight": torch.ones(2, 2, 3, 3)},
-        UnsupportedAdapter,
-        "lora_mid",
+        InvalidAdapter,
+        "lora_mid.weight: its shape is [2, 2, 3, 3]",
     ),
     "PEFT without its configuration": (
         {"base_model.model.q.lora_A.weight": torch.ones(1)},

@@ -41,9 +41,12 @@ def ones(**shapes: tuple[int, ...]) -> dict[str, torch.Tensor]:
 
 
 LOHA = {"hada_w1_a": (8, 2), "hada_w1_b": (2, 6), "hada_w2_a": (8, 2), "hada_w2_b": (2, 6)}
+CORES = {**LOHA, "hada_w1_a": (2, 8), "hada_w2_a": (2, 8), "hada_t1": (2, 2, 3, 3), "hada_t2": (2, 2, 3, 3)}
 REFUSALS: dict[str, tuple[dict[str, torch.Tensor], type[AdaptersError], str]] = {
-    "Tucker": (ones(**LOHA, hada_t1=(2, 2, 3, 3)), UnsupportedAdapter, "a LoHa in Tucker form (hada_t1)"),
-    "Tucker LoKr": (ones(lokr_w1=(2, 2), lokr_t2=(2, 2, 3, 3)), UnsupportedAdapter, "lokr_t2"),
+    "a core of another rank": (ones(**{**CORES, "hada_t1": (3, 2, 3, 3)}), InvalidAdapter, "hada_t1"),
+    "a core in one of two": (ones(**LOHA, hada_t1=(2, 2, 3, 3)), RankMismatch, "hada_w1_a"),
+    "a core beside a whole": (ones(lokr_w1=(2, 2), lokr_w2=(4, 3), lokr_t2=(2, 2, 3, 3)), InvalidAdapter, "lokr_t2"),
+    "a core in w1": (ones(lokr_w1=(2, 2), lokr_t1=(2, 2, 3, 3)), UnsupportedAdapter, "lokr_t1"),
     "a part missing": (ones(**{k: v for k, v in LOHA.items() if k != "hada_w2_a"}), InvalidAdapter, "hada_w2_a"),
     "other ranks": (ones(**{**LOHA, "hada_w2_a": (8, 3)}), RankMismatch, "hada_w2_a"),
     "other shapes": (ones(**{**LOHA, "hada_w2_b": (2, 7)}), InvalidAdapter, "the two products"),

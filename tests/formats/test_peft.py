@@ -324,9 +324,9 @@ CONFIGS: dict[str, tuple[dict[str, Any], type[AdaptersError], str]] = {
         "layers.1.query.lora_A.weight: rank 4",
     ),
     "another kind": (
-        {"peft_type": "LOHA"},
+        {"peft_type": "OFT"},
         UnsupportedAdapter,
-        "peft_type LOHA is not supported here: adapters of peft_type LORA",
+        "peft_type OFT is not supported here: adapters of peft_type LORA",
     ),
     "no kind": ({"peft_type": None}, InvalidAdapter, "peft_type"),
     "an unknown library": (
@@ -464,7 +464,7 @@ def test_tensors_that_contradict_are_refused_by_name(case: str, copy: Path) -> N
 
 def test_an_adapter_without_factors_is_refused(copy: Path) -> None:
     rewrite(copy, lambda t: (t.clear(), t.update({"base_model.model.lm_head.weight": torch.zeros(2, 2)})))
-    with pytest.raises(InvalidAdapter, match="none of them is a LoRA factor"):
+    with pytest.raises(InvalidAdapter, match="none of them is a factor of LORA"):
         peft.read_folder(copy)
 
 

@@ -15,6 +15,7 @@ import uvicorn
 from registry.blobs.locate import open_store
 from registry.domain.rights import Role
 from registry.http.app import create_app
+from registry.http.counter import Protocol
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 from registry.sql.engine import Database
@@ -65,8 +66,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start servers on free ports, by a database's URL and a store's; they end with the test."""
     with ExitStack() as stack:
 
-        def start(database_url: str, blobs_url: str | None = None) -> Server:
-            return stack.enter_context(running(database_url, blobs_url or (tmp_path / "blobs").as_uri()))
+        def start(
+            database_url: str, blobs_url: str | None = None, environment: Mapping[str, str] | None = None
+        ) -> Server:
+            blobs_url = blobs_url or (tmp_path / "blobs").as_uri()
+            return stack.enter_context(running(database_url, blobs_url, environment))
 
         yield start
 
@@ -77,7 +81,13 @@ def running(database_url: str, blobs_url: str, environment: Mapping[str, str] | 
     database = Database(database_url)
     ensure_schema(database, migrate=True)
     registry = Registry(database, open_store(blobs_url))
-    server, thread = _run(lambda: Registry(Database(database_url), open_store(blobs_url)), environment or {})
+    environment = environment or {}
+    targets = environment.get("ADAPTERS_WEBHOOK_TARGETS", "public")
+
+    def open_registry() -> Registry:
+        return Registry(Database(database_url), open_store(blobs_url), webhook_targets=targets)
+
+    server, thread = _run(open_registry, environment)
     port = server.servers[0].sockets[0].getsockname()[1]
     pool = urllib3.PoolManager()
     try:
@@ -93,7 +103,8 @@ def _run(
     open_registry: Callable[[], Registry], environment: Mapping[str, str]
 ) -> tuple[uvicorn.Server, threading.Thread]:
     settings = ServerSettings.from_environment(environment, host="127.0.0.1", port=0)
-    config = uvicorn.Config(create_app(open_registry, settings), host="127.0.0.1", port=0, log_level="warning")
+    app = create_app(open_registry, settings)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=Protocol, proxy_headers=False, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -106,3 +106,26 @@ def doomed_client(*arguments: object) -> None:
     """Run a client until it kills itself."""
     ended = subprocess.run([sys.executable, "-c", CLIENT, *map(str, arguments)], timeout=60)
     assert ended.returncode == -signal.SIGKILL
+
+
+@contextmanager
+def worker_process(database_url: str, blobs: Path, *, machine: Path | None = None) -> Iterator[str]:
+    """The address of a worker on a database; with `machine`, a new folder, one with temporary files of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    if machine:
+        machine.mkdir()
+        environment["TMPDIR"] = str(machine)
+    command = [sys.executable, "-m", "tests.http.worker", database_url, str(blobs)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+def wait_until_up(*urls: str) -> None:
+    for url in urls:
+        urllib3.request("GET", f"{url}/healthz", retries=urllib3.Retry(20, backoff_factor=0.1))

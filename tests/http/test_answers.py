@@ -1,10 +1,9 @@
-"""Kept answers: never older than the registry on one machine, at most a second across machines, nobody else's."""
+"""Kept answers: never older than the registry on one machine (for others: test_two_machines.py), nobody else's."""
 
-import os
-import subprocess
-import sys
+import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,17 @@ from registry.blobs.filesystem import FolderStore
 from registry.domain.records import Status
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
-from registry.http.answers import MOST, Answer, Shelf
+from registry.http.answers import Desk
+from registry.http.shelf import LARGEST, MOST, Answer, Shelf
 from registry.service import Registry
 from registry.service.publishing import Submission
 from registry.sql.engine import Database
 from tests.factories import TOY, toy_base, write_adapter
 from tests.http.conftest import Client, Server
+from tests.http.processes import wait_until_up, worker_process
 
 NAME = AdapterName("ours", "a")
 PRODUCTION = "/v1/adapters/ours/a/resolve?ref=production"
-BOUND = 1.0  # seconds across machines
 
 
 def versions(registry: Registry, folder: Path, count: int = 2) -> None:
@@ -68,50 +68,102 @@ def test_a_version_that_is_revoked_is_gone_at_once(filled: Server) -> None:
     assert client.get(pinned).status == 410
 
 
+def test_a_tag_tells_of_the_status(filled: Server) -> None:
+    client, pinned = filled.client(), "/v1/adapters/ours/a/resolve?ref=v2"
+    before = client.get(pinned)
+    filled.registry.set_status(Reference.parse("ours/a@v2"), Status.YANKED, reason="repeats itself")
+    after = client.get(pinned, headers={"If-None-Match": before.headers["ETag"]})
+    assert (after.status, after.json() | {"status": "active"}) == (200, before.json())
+    assert (after.json()["status"], after.headers["ETag"] == before.headers["ETag"]) == ("yanked", False)
+
+
+def test_what_is_not_there_is_found_as_soon_as_it_is(filled: Server, tmp_path: Path) -> None:
+    client = filled.client()
+    assert [client.get("/v1/adapters/Ours/B/resolve").status for _ in range(3)] == [404] * 3
+    filled.registry.push_folder(write_adapter(tmp_path / "b"), Submission(name=AdapterName("ours", "b"), files=()))
+    assert [client.get("/v1/adapters/Ours/B/resolve").status for _ in range(3)] == [200] * 3
+
+
 def test_an_answer_is_kept_for_those_with_the_same_rights_only(filled: Server) -> None:
     reader, other = filled.client("bob", "ours", Role.READER), filled.client("eve")
     assert [client.get(PRODUCTION).status for client in (reader, reader, other, filled.nobody)] == [200, 200, 404, 401]
 
 
-def test_a_shelf_is_bounded_and_forgets_when_the_mark_moves() -> None:
-    shelf, answer = Shelf(), Answer([], b"x", b'"t"', time.monotonic() + 60)
+def test_a_shelf_is_bounded_and_forgets_adapter_by_adapter() -> None:
+    shelf = Shelf()
     for number in range(MOST + 5):
-        shelf.put((None, b"/", b"%d" % number), answer, 1)
-    assert shelf.get((None, b"/", b"0"), 1) is None
-    assert shelf.get((None, b"/", b"%d" % MOST), 1) is answer
-    assert shelf.get((None, b"/", b"%d" % MOST), 2) is None
-    old = Answer([], b"x", b'"t"', time.monotonic() - 1)
-    shelf.put((None, b"/", b""), old, 2)
-    assert shelf.get((None, b"/", b""), 2) is None
+        shelf.put((None, b"/", b"%d" % number), Answer(f"ours/{number % 2}", 200, [], b"x"))
+    assert len(shelf) == MOST
+    even, odd = ((None, b"/", b"%d" % number) for number in (MOST, MOST + 1))
+    shelf.forget(["ours/0"])
+    assert (shelf.get(even), len(shelf)) == (None, MOST // 2)
+    assert shelf.get(odd)
+    shelf.forget(None)
+    assert (shelf.get(odd), len(shelf)) == (None, 0)
+
+
+def test_what_is_old_or_large_is_not_kept() -> None:
+    shelf, key = Shelf(), (None, b"/", b"")
+    shelf.put(key, Answer("ours/a", 200, [], b"x", until=time.monotonic() - 1))
+    assert (shelf.get(key), len(shelf)) == (None, 0)
+    shelf.put(key, Answer("ours/a", 200, [], bytes(LARGEST + 1)))
+    assert len(shelf) == 0
+
+
+# -- one computation ---------------------------------------------------------------------------------------------------
+
+KEY = (None, b"/v1/adapters/ours/a/resolve", b"")
+
+
+def test_of_many_who_ask_at_once_one_computes_the_answer(filled: Server) -> None:
+    computed = []
+
+    async def compute() -> Answer:
+        computed.append(1)
+        await asyncio.sleep(0.02)
+        return Answer("ours/a", 200, [], b"x")
+
+    async def ask(desk: Desk) -> Answer | None:
+        return await desk.found(KEY) or await desk.computed(KEY, "ours/a", compute)
+
+    async def main() -> None:
+        desk = Desk(filled.registry)
+        await desk.freshness.ensure()
+        answers = await asyncio.gather(*(ask(desk) for _ in range(50)))
+        assert (len(computed), {id(answer) for answer in answers}) == (1, {id(answers[0])})
+        await desk.freshness.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("adapter", "kept"), [("ours/a", False), ("ours/other", True)])
+def test_what_changed_while_an_answer_was_computed_is_not_kept(filled: Server, adapter: str, kept: bool) -> None:
+    async def main() -> None:
+        desk = Desk(filled.registry)
+        await desk.freshness.ensure()
+
+        async def compute() -> Answer:
+            await asyncio.to_thread(filled.registry.promote, Reference.parse("ours/a@v2"), "production")
+            await desk.freshness.ensure()
+            return Answer(adapter, 200, [], b"x")
+
+        await desk.computed(KEY, adapter, compute)
+        assert (await desk.found(KEY) is not None) == kept
+        await desk.freshness.close()
+
+    asyncio.run(main())
 
 
 # -- several workers --------------------------------------------------------------------------------------------------
 
-Start = Callable[..., str]
+Start = Callable[[], str]
 
 
 @pytest.fixture
 def worker(tmp_path: Path, database_url: str) -> Iterator[Start]:
-    """Start worker processes on one database; `machine` gives one temporary files of its own."""
-    started = []
-
-    def start(machine: Path | None = None) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-        if machine:
-            machine.mkdir()
-            environment["TMPDIR"] = str(machine)
-        command = [sys.executable, "-m", "tests.http.worker", database_url, str(tmp_path / "blobs")]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-        started.append(process)
-        assert process.stdout is not None
-        return process.stdout.readline().strip()
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(10)
-        assert process.stdout is not None
-        process.stdout.close()
+    """Start worker processes on one database."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(worker_process(database_url, tmp_path / "blobs"))
 
 
 def _answers(client: Client) -> int:
@@ -126,7 +178,7 @@ def test_every_worker_of_a_machine_answers_with_what_was_acknowledged(
     secret = registry.create_token("test", principal="root", operator=True).secret
     with urllib3.PoolManager() as pool:
         first, second = (Client(worker(), secret, pool) for _ in range(2))
-        wait_until_up(first, second)
+        wait_until_up(first.url, second.url)
         target, seq = 1, 1
         for _ in range(25):
             assert {_answers(client) for client in (first, second, first, second)} == {target}
@@ -141,27 +193,3 @@ def test_every_worker_of_a_machine_answers_with_what_was_acknowledged(
             seq = move.json()["seq"]
         assert (_answers(second), _answers(first)) == (target, target)
     registry.close()
-
-
-@pytest.mark.parametrize("backend", ["postgresql"], scope="session", indirect=True)
-def test_a_worker_of_another_machine_is_at_most_a_second_behind(
-    worker: Start, database_url: str, tmp_path: Path
-) -> None:
-    registry = Registry(Database(database_url), FolderStore(tmp_path / "blobs"))
-    versions(registry, tmp_path)
-    secret = registry.create_token("test", principal="root", operator=True).secret
-    with urllib3.PoolManager() as pool:
-        far = Client(worker(tmp_path / "machine"), secret, pool)
-        wait_until_up(far)
-        for target in (2, 1, 2):
-            assert _answers(far) == 3 - target
-            registry.promote(Reference.parse(f"ours/a@v{target}"), "production")
-            moved = time.monotonic()
-            while _answers(far) != target:
-                assert time.monotonic() - moved < BOUND
-    registry.close()
-
-
-def wait_until_up(*clients: Client) -> None:
-    for client in clients:
-        client.pool.request("GET", f"{client.url}/healthz", retries=urllib3.Retry(20, backoff_factor=0.1))

@@ -49,6 +49,10 @@ V = A + "/versions/{version}"
 F = V + "/files/{path:path}"
 U = "/v1/uploads/{upload_id}"
 NO_UPLOAD = {"upload_id": "upload-0", "number": "1"}  # whose uploads are whose: see test_uploads.py
+W = "/v1/webhooks/{webhook}"
+OUR_HOOK, HOOK = {"webhook": "1"}, "https://localhost:9/hook"  # a name that leads to where nothing is sent
+J = "/v1/jobs/{job_id}"
+NO_JOB = {"job_id": "0"}  # whose jobs are whose: see test_jobs.py
 README = {"path": "README.md", "sha256": hashlib.sha256(b"# toy\n").hexdigest(), "size": 6}
 ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/v1/ping"): Row(None),
@@ -96,6 +100,12 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/v1/audit/verify"): Row(OPERATOR),
     ("GET", F): Row(Scope.READ, path={"path": "README.md"}),
     ("HEAD", F): Row(Scope.READ, path={"path": "README.md"}),
+    ("POST", "/v1/compositions"): Row(Scope.WRITE, 202, body={"expression": "2*{team}/a@v1", "into": "{team}/a"}),
+    ("POST", "/v1/verifications"): Row(Scope.WRITE, 202, body={"ref": "{team}/a@v1"}),
+    ("GET", "/v1/jobs"): Row(None, query="?team={team}"),
+    ("GET", J): Row(None, 404, path=NO_JOB),
+    ("GET", J + "/result"): Row(None, 404, path=NO_JOB),
+    ("DELETE", J): Row(None, 404, path=NO_JOB),
     ("POST", "/v1/uploads"): Row(Scope.WRITE, body={"team": "{team}", "sha256": "0" * 64, "size": 5}),
     ("GET", U): Row(None, 404, path=NO_UPLOAD),
     ("DELETE", U): Row(None, 404, path=NO_UPLOAD),
@@ -103,6 +113,19 @@ ROWS: dict[tuple[str, str], Row] = {
     ("PUT", U + "/parts/{number}"): Row(None, 404, path=NO_UPLOAD),
     ("POST", A + "/versions"): Row(Scope.WRITE, body={"files": [README]}),
     ("GET", "/v1/watch"): Row(None, query="?wait=0&cursor=0", headers={"Accept": "application/json"}),
+    ("POST", "/v1/uploads/expire"): Row(OPERATOR, body={}),
+    ("GET", "/v1/teams/{team}/quota"): Row(Scope.READ),
+    ("PUT", "/v1/teams/{team}/quota"): Row(OPERATOR, body={"bytes": 10**12}),
+    ("POST", "/v1/webhooks"): Row(Scope.ADMIN, 201, body={"team": "{team}", "url": HOOK}),
+    ("GET", "/v1/webhooks"): Row(Scope.ADMIN, query="?team={team}"),
+    ("GET", W): Row(Scope.ADMIN, path=OUR_HOOK),
+    ("GET", W + "/deliveries"): Row(Scope.ADMIN, path=OUR_HOOK),
+    ("POST", W + "/replay"): Row(Scope.ADMIN, path=OUR_HOOK, body={"cursor": 1}),
+    ("POST", W + "/secret"): Row(Scope.ADMIN, path=OUR_HOOK, body={}),
+    ("POST", W + "/test"): Row(Scope.ADMIN, path=OUR_HOOK),
+    ("DELETE", W): Row(Scope.ADMIN, 204, path=OUR_HOOK),
+    ("PATCH", A): Row(Scope.WRITE, body={"description": "film reviews", "metadata": {"owner": "ml"}}),
+    ("DELETE", A): Row(Scope.ADMIN, query="?reason=old&force=true"),
 }
 ELSEWHERE = {("DELETE", "/v1/tokens/{token_id}"): 404}  # what is not one's own isn't there, not forbidden
 
@@ -124,6 +147,7 @@ def peopled(server: Server, tmp_path: Path) -> Server:
     registry.add_base("old/base", toy_base("old"))
     for team in (OURS, THEIRS):
         arrange(registry, tmp_path, AdapterName(team, "a"))
+    registry.create_webhook(OURS, HOOK)
     registry.create_token("carol", principal="carol")
     return server
 

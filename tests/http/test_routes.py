@@ -2,11 +2,15 @@
 
 import json
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli.remote.connection import Connection
+from cli.remote.registry import RemoteRegistry
 from registry.domain.reference import AdapterName
 from registry.http.limits import MOST
 from registry.service.publishing import Submission
@@ -193,8 +197,25 @@ def test_a_line_of_log_says_who_asked_for_what_and_holds_no_secret(
     with caplog.at_level(logging.INFO, logger="adapters.access"):
         for _ in range(2):
             client.get(f"{A}/resolve?base={TOY}", headers={"X-Request-ID": "trace-7"})
-    lines = [json.loads(record.message) for record in caplog.records if record.name == "adapters.access"]
+        while len(lines := _access_log(caplog)) < 2:  # they are written several times a second
+            time.sleep(0.01)
     assert [(line["request_id"], line["caller"], line["status"], line["path"]) for line in lines] == [
         ("trace-7", "bob", 200, f"{A}/resolve")
     ] * 2
     assert client.token is not None and client.token not in caplog.text
+
+
+def test_a_page_of_a_remote_listing_is_one_request(filled: Server) -> None:
+    client = filled.client()
+    assert client.token is not None
+    remote = RemoteRegistry(Connection(filled.url, client.token))
+    assert remote.listing() == filled.registry.listing()
+    text = filled.nobody.get("/metrics").data.decode()
+    counts = [line for line in text.splitlines() if line.startswith("adapters_http_requests_total{")]
+    assert counts == ['adapters_http_requests_total{method="GET",route="/v1/adapters",status="200"} 1.0']
+    remote.close()
+
+
+def _access_log(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    texts = [record.message for record in caplog.records if record.name == "adapters.access"]
+    return [json.loads(line) for text in texts for line in text.splitlines()]

@@ -35,7 +35,8 @@ from tests.factories import TOY, toy_base, write_adapter
 from tests.http.conftest import Server, running
 
 EXAMPLES = int(os.environ.get("ADAPTERS_TEST_EXAMPLES", "6"))  # of each operation
-SECONDS = 10.0  # of one request
+SECONDS = 10.0  # of one request,
+OF_A_STREAM = 4.0  # and after which a stream of events has shown what it is
 WATCH = "/v1/watch"
 CHECKS = [
     not_a_server_error,
@@ -100,7 +101,7 @@ def test_answers_are_as_documented(
     @given(st.one_of(modes), st.booleans())
     def hold(case: Case, there: bool) -> None:
         arrange(case, there=there, token=token)
-        answer = case.call(base_url=server.url, session=session, timeout=SECONDS)
+        answer = case.call(base_url=server.url, session=session, timeout=OF_A_STREAM if path == WATCH else SECONDS)
         case.validate_response(answer, checks=CHECKS)
 
     hold()

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
-from registry.http.access import REMEMBERED
 from registry.service import Registry
 from registry.service.publishing import Submission
 from tests.factories import write_adapter
@@ -102,7 +100,6 @@ def test_a_stream_ends_when_its_token_is_revoked(watched: Server) -> None:
     next(events)
     (token,) = [token for token in watched.registry.tokens() if token.principal == "bob"]
     watched.registry.revoke_token(token.id)
-    time.sleep(REMEMBERED)
     watched.registry.promote(V1, "production")
     assert [fields["event"] for fields in events] == ["error"]
 

@@ -8,6 +8,7 @@ import uvicorn
 
 from registry.blobs.filesystem import FolderStore
 from registry.http.app import create_app
+from registry.http.counter import Protocol
 from registry.http.settings import ServerSettings
 from registry.service import Registry
 from registry.sql.engine import Database
@@ -20,7 +21,9 @@ def main() -> None:
     settings = ServerSettings.from_environment({}, host="127.0.0.1", port=port)
     app = create_app(lambda: Registry(Database(database_url), FolderStore(Path(blobs))), settings)
     print(f"http://127.0.0.1:{port}", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(app, http=Protocol, proxy_headers=False, log_level="warning", access_log=False)).run(
+        sockets=[listening]
+    )
 
 
 if __name__ == "__main__":

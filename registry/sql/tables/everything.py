@@ -11,12 +11,15 @@ from registry.sql.tables import (
     evaluations,
     events,
     gates,
+    jobs,
     lineage,
     names,
     principals,
+    quotas,
     uploads,
     version_parts,
     versions,
+    webhooks,
 )
 from registry.sql.tables.base import Row
 
@@ -35,6 +38,9 @@ NOUNS = (
     events,
     uploads,
     gates,
+    jobs,
+    webhooks,
+    quotas,
 )
 
 

@@ -1,0 +1,1 @@
+"""Requests that the registry makes to addresses that somebody else named. Knows no database and no use cases."""

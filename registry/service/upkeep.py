@@ -1,0 +1,99 @@
+"""What a server does by itself: a thread that delivers webhooks and, once an hour, clears away what nobody finished.
+
+Every server of a registry may run one, each of its workers too: what is to be done is taken on in the database first.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from registry.domain.errors import AdaptersError
+from registry.domain.webhooks import Patience
+from registry.service import Registry
+from registry.service.delivering import Deliverer
+from registry.service.quotas import recount
+
+LOOK_EVERY = 0.5  # seconds between two looks for something to deliver
+TIDY_EVERY = timedelta(hours=1)
+DELIVERIES_KEPT = timedelta(days=30)
+_FIRST_TIDY = 60.0  # seconds after the start, and between two looks whether it is time
+_TIDY = "tidy"
+
+_log = logging.getLogger("adapters.upkeep")
+
+
+def tidy(registry: Registry, *, every: timedelta = TIDY_EVERY) -> bool:
+    """Forget uploads and deliveries of long ago, unless some server did so lately; returns whether it was done."""
+    at = registry.clock()
+    with registry.database.reading() as catalog:
+        last = catalog.upkeep.last().get(_TIDY)
+    if last is not None and last >= at - every:
+        return False
+    with registry.database.writing() as catalog:
+        if not catalog.upkeep.take(_TIDY, before=at - every, at=at):
+            return False
+        forgotten = catalog.deliveries.forget_before(at - DELIVERIES_KEPT)
+    uploads = registry.expire_uploads()
+    _recount(registry)
+    if forgotten or uploads:
+        _log.info(json.dumps({"event": "tidied", "uploads": uploads, "deliveries": forgotten}))
+    return True
+
+
+def _recount(registry: Registry) -> None:
+    """Count the bytes of teams with quotas anew, where they are not what was kept up."""
+    with registry.database.reading() as catalog:
+        kept = {team: catalog.quotas.find(team) for team in catalog.quotas.teams()}
+        off = [team for team, held in kept.items() if held and held.kept != catalog.quotas.count_bytes(team)]
+    for team in off:
+        with registry.database.writing() as catalog:
+            recount(catalog, team)
+
+
+class Upkeep:
+    """The thread. Nothing that goes wrong ends it; it is logged once, until something else goes wrong."""
+
+    def __init__(self, registry: Registry, patience: Patience | None = None, *, look_every: float = LOOK_EVERY) -> None:
+        self._registry = registry
+        self._deliverer = Deliverer(registry, patience)
+        self._look_every = look_every
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._told = ""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Begin nothing more."""
+        self._ending.set()
+        self._deliverer.end()
+
+    def stop(self) -> None:
+        """Begin nothing more, and wait for messages that are under way."""
+        self.end()
+        self._thread.join()
+        self._deliverer.close()
+
+    def _run(self) -> None:
+        next_tidy = time.monotonic() + _FIRST_TIDY
+        while not self._ending.wait(self._look_every):
+            self._survive(self._deliverer.start_due)
+            if time.monotonic() >= next_tidy:
+                next_tidy = time.monotonic() + _FIRST_TIDY
+                self._survive(lambda: tidy(self._registry))
+
+    def _survive(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+            self._told = ""
+        except AdaptersError as error:  # the database or the store is away for a while
+            if error.message != self._told:
+                self._told = error.message
+                _log.warning(json.dumps({"event": "upkeep.failed", "error": error.message}))
+        except Exception:
+            _log.exception("unexpected error in the upkeep")

@@ -1,0 +1,37 @@
+"""Messages and their signatures, and how patiently they are sent again."""
+
+import base64
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.domain.webhooks import Message, Patience, new_secret, signed_headers
+
+
+def test_a_signature_is_that_of_the_standards_own_example() -> None:
+    # Source: standard-webhooks/standard-webhooks, libraries' tests
+    message = Message("msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}')
+    headers = signed_headers(
+        message, ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], datetime.fromtimestamp(1614265330, UTC)
+    )
+    assert headers == {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+
+
+def test_a_secret_is_as_long_as_the_standard_asks_for() -> None:
+    first, second = new_secret(), new_secret()
+    assert first != second
+    assert 24 <= len(base64.b64decode(first.removeprefix("whsec_"), validate=True)) <= 64
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_pauses_grow_up_to_a_bound_and_differ_between_receivers(attempts: int, chance: float) -> None:
+    patience = Patience()
+    pause = patience.wait(attempts, chance)
+    assert timedelta(seconds=patience.first * 0.75) <= pause <= timedelta(seconds=patience.longest * 1.25)
+    assert patience.wait(attempts + 1, chance) >= pause
+    assert patience.wait(attempts, 0.0) <= pause <= patience.wait(attempts, 1.0)
