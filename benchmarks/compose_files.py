@@ -4,10 +4,11 @@
     cat        the exact sum, of rank 32          cp of its output, then fsync
 
 Each runs in a process of its own, which times the work and not its imports: reading and hashing both files, composing,
-writing, and fsync.
+writing, and fsync. `bytes truncate` and `bytes cat` do all of that but composing: no composition can take less.
 """
 
 import json
+import mmap
 import os
 import shutil
 import subprocess
@@ -21,9 +22,12 @@ from safetensors.torch import save_file
 
 from benchmarks.memory import peak_mebibytes
 from composition.adapter import LoadedAdapter
-from composition.engine import compose
-from composition.files import WEIGHTS_NAME, load_adapter, save_composition
+from composition.files import WEIGHTS_NAME, load_adapter
+from composition.output_file import OutputFile
 from composition.schedule import in_pool, workers_of_machine
+from composition.streaming import compose_into
+from composition.tensor_file import PIECE
+from registry.domain.digest import CHUNK
 from registry.domain.expression import parse
 from registry.domain.records import FileEntry, Parent
 from registry.formats.peft import read_folder
@@ -31,6 +35,7 @@ from registry.formats.peft import read_folder
 LAYERS, HIDDEN, INNER, RANK = 32, 4096, 11008, 16
 NAMES = ("left", "right")
 EXPRESSIONS = {"truncate": f"truncate(t/left + t/right, rank={RANK})", "cat": "t/left + t/right"}
+CONTENDERS = tuple(f"{way}{kind}" for kind in EXPRESSIONS for way in ("", "cp ", "bytes "))
 PARTS = {
     **{f"self_attn.{name}": (HIDDEN, HIDDEN) for name in ("q_proj", "k_proj", "v_proj", "o_proj")},
     "mlp.gate_proj": (INNER, HIDDEN),
@@ -59,10 +64,10 @@ def write_adapters(folder: Path, layers: int = LAYERS) -> None:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[list[float]]]:
-    """[seconds, CPU seconds, MiB] of every contender in every round; the floors are `cp truncate` and `cp cat`."""
+    """[seconds, CPU seconds, MiB] of every contender in every round."""
     found: dict[str, list[list[float]]] = {}
     for _ in range(rounds):
-        for name in ("truncate", "cp truncate", "cat", "cp cat"):
+        for name in CONTENDERS:
             os.sync()
             line = [sys.executable, "-m", "benchmarks.compose_files", name, str(folder)]
             done = subprocess.run(line, check=True, capture_output=True, text=True)
@@ -71,15 +76,17 @@ def measure(folder: Path, rounds: int) -> dict[str, list[list[float]]]:
 
 
 def run(name: str, folder: Path) -> None:
-    kind = name.removeprefix("cp ")
+    way, _, kind = name.rpartition(" ")
     out = folder / name.replace(" ", "-")
     shutil.rmtree(out, ignore_errors=True)
     os.sync()
-    if name == kind:
+    if way != "cp":
         out.mkdir()
-        work = lambda: blend(EXPRESSIONS[kind], folder, out)  # noqa: E731
-    else:
-        work = lambda: copy(folder / kind, out)  # noqa: E731
+    work = {
+        "": lambda: blend(EXPRESSIONS[kind], folder, out),
+        "cp": lambda: copy(folder / kind, out),
+        "bytes": lambda: move_bytes(folder, out, size=(folder / kind / WEIGHTS_NAME).stat().st_size),
+    }[way]
     spent: list[float] = []
 
     def timed() -> None:
@@ -105,13 +112,40 @@ def blend(text: str, folder: Path, out: Path) -> None:
     recipe = parse(text, "bfloat16").pin(
         lambda reference: Parent(reference.adapter, 1, sha256(reference.adapter.name.encode()).hexdigest())
     )
-    save_composition(compose(recipe, inputs, device="cpu"), out)
+    compose_into(out, recipe, inputs, device="cpu", durable=True)
     sync(out)
 
 
 def copy(source: Path, out: Path) -> None:
     subprocess.run(["cp", "-r", str(source), str(out)], check=True)
     sync(out)
+
+
+def move_bytes(folder: Path, out: Path, *, size: int) -> None:
+    """Read and hash both inputs, each in a thread, and write a file of a size, in the ways that blending does it."""
+    contents = in_pool(lambda name: hashed(folder / name / WEIGHTS_NAME), NAMES, workers_of_machine())
+    with OutputFile(out / WEIGHTS_NAME, lambda _: None, hashed=False) as file:
+        for content in list(contents):
+            data = memoryview(content)[:size]
+            size -= len(data)
+            for start in range(0, len(data), PIECE):
+                piece = file.buffer(min(len(data) - start, PIECE))
+                piece[:] = data[start : start + PIECE]
+                file.put(piece)
+        file.sync()
+    sync(out)
+
+
+def hashed(path: Path) -> mmap.mmap:
+    data = mmap.mmap(-1, path.stat().st_size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    digest, start = sha256(), 0
+    data.madvise(mmap.MADV_HUGEPAGE)
+    room = memoryview(data)
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(room[start : start + CHUNK]):
+            digest.update(room[start : start + count])
+            start += count
+    return data
 
 
 def sync(folder: Path) -> None:

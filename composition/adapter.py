@@ -58,6 +58,7 @@ _KINDS: Mapping[str, str] = {"saved": "modules_to_save", "tokens": "trainable_to
 class LoadedModule:
     """A module's delta, or an expert's of it. `base_tensor` is the base's tensor that it adapts, where that is known.
 
+    The delta's factors are of the dtype that they are stored in, to be read and not computed with; `true_delta` is.
     `bias` is what is added to the layer's output (lora_bias), scaling included: (out,), float64. With DoRA `delta` is
     the direction only, and `decomposed` makes the true delta of it.
     """
@@ -71,8 +72,8 @@ class LoadedModule:
 
     @property
     def true_delta(self) -> LowRank:
-        """What the layer's weight changes by; with DoRA of full rank, and computed anew each time."""
-        return self.decomposed.delta(self.delta) if self.decomposed else self.delta
+        """What the layer's weight changes by, in float32; with DoRA of full rank, and computed anew each time."""
+        return self.decomposed.delta(self.delta.widened()) if self.decomposed else self.delta.widened()
 
     @property
     def place(self) -> str | None:

@@ -41,6 +41,9 @@ class Module(Protocol[Made]):
     @property
     def results(self) -> dict[str, Truncation]: ...
 
+    def alone(self, root: Node, *, form: Form, dtype: torch.dtype) -> Made:
+        """The module's part of the result, computed by itself on a CPU."""
+
     def exact(self, root: Node) -> LowRank:
         """The result before any truncation."""
 
@@ -81,7 +84,7 @@ class Task(Generic[Made]):
             yield from made
 
     def alone(self, module: Module[Made]) -> Made:
-        return module.compose(self.root, module.exact(self.root), form=self.forms[module.key], dtype=self.dtype)
+        return module.alone(self.root, form=self.forms[module.key], dtype=self.dtype)
 
     def together(self, modules: Sequence[Module[Made]], staged: Staged) -> list[Made]:
         """A group whose factors are on the device; its truncations are computed at once."""

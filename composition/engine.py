@@ -5,7 +5,7 @@ ranks, a truncation is computed through the small core, every other method gives
 is rounded once. The same recipe and inputs give the same bits on the same kind of device. It reads and writes no files.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,12 +18,13 @@ from composition.ia3 import compose_scales
 from composition.module import ComposedModule, Made, Module
 from composition.parents import Parents
 from composition.replaced import ComposedTensor, compose_replacements
-from composition.report import Report
+from composition.report import ModuleReport, Report
 from composition.schedule import Groups, choose_device, workers_of_machine
 from composition.spelling import speller, spellings
-from composition.terms import adapted_kinds, padded
+from composition.terms import Form, adapted_kinds, padded
 from registry.domain.errors import InvalidRecipe, UnsupportedAdapter
-from registry.domain.recipe import NOTHING_LEFT, Recipe, canonical, leaves
+from registry.domain.recipe import NOTHING_LEFT, Node, Recipe, canonical, leaves
+from registry.domain.spec import AdapterSummary
 from registry.formats import peft
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much
@@ -40,6 +41,7 @@ class Composition:
     """A composed adapter, modules sorted by name, with what its configuration inherits from the inputs.
 
     `layout` is the format to write it in: PEFT's, or diffusers' as soon as an input says its modules' components.
+    Modules that were written already, see `streaming`, have shapes only.
     """
 
     modules: tuple[ComposedModule, ...]
@@ -55,6 +57,114 @@ class Composition:
 
 def silent(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A composition whose inputs go together, before any delta is computed.
+
+    `names` are those of the result's modules by key, in the order of their tensors in a file; `forms` are by key too.
+    """
+
+    recipe: Recipe
+    root: Node
+    inputs: Mapping[str, LoadedAdapter]
+    device: torch.device
+    parents: Parents
+    names: Mapping[str, str]
+    forms: Mapping[str, Form]
+    layout: str
+    replaced: tuple[ComposedTensor, ...]
+    scales: Sequence[tuple[Scale, ModuleReport]]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return _DTYPES[self.recipe.dtype]
+
+    @property
+    def base_name(self) -> str | None:
+        return next((summary.base_name for summary in self._summaries if summary.base_name), None)
+
+    @property
+    def _summaries(self) -> list[AdapterSummary]:
+        return [self.inputs[digest].summary for digest in sorted(self.inputs)]
+
+    @property
+    def work(self) -> list[Module]:
+        return [Module(key, name, self.inputs, self.parents, self.device) for key, name in self.names.items()]
+
+    def outline(self) -> list[ComposedModule] | None:
+        """The modules as large as they can come out, without their numbers; None where one decides of another."""
+        work = self.work
+        if self.scales or self.replaced or any(module.has_bias for module in work):
+            return None
+        if any(self.forms[module.key].kind == "parameter" for module in work):
+            return None
+        return [module.outline(self.root, form=self.forms[module.key], dtype=self.dtype) for module in work]
+
+    def modules(
+        self, *, workers: int | None = None, groups: Groups | None = None, progress: Progress = silent
+    ) -> Iterator[Made]:
+        """Each module of the result with its report: on a CPU without groups in the order of `names`."""
+        work = self.work
+        if groups is None and self.device.type == "cuda":
+            groups = Groups()
+        if any(module.is_dense for module in work):
+            workers = 1  # each takes several times the memory of a matrix of the base
+        task: Task[Made] = Task(self.root, self.forms, self.dtype)
+        progress("composing", 0, len(work))
+        for done, made in enumerate(task.run(work, groups, workers or workers_of_machine()), 1):
+            yield made
+            progress("composing", done, len(work))
+
+    def composition(self, made: Iterable[Made]) -> Composition:
+        """Everything put together. Raises UnsupportedAdapter for a result that is zero."""
+        parts = sorted(made, key=lambda part: part[0].name)
+        modules = [module for module, _ in parts]
+        reports = [report for _, report in (*parts, *self.scales)]
+        return Composition(
+            modules=tuple(modules if self.scales else _stored(modules)),
+            report=Report(self.recipe.dtype, str(self.device), tuple(reports), tuple(self.parents.weights.items())),
+            base_name=self.base_name,
+            base_revision=_common({summary.base_revision for summary in self._summaries}),
+            task_type=_common({summary.task_type for summary in self._summaries}),
+            fan_in_fan_out=_agreed_fan_in(self.inputs.values()),
+            layout=self.layout,
+            replaced=self.replaced,
+            scales=tuple(scale for scale, _ in self.scales),
+        )
+
+
+def prepare(
+    recipe: Recipe, inputs: Mapping[str, LoadedAdapter], *, device: str = "auto", every_entry: bool = False
+) -> Prepared:
+    """Check that a pinned recipe's inputs {content digest: adapter} go together; see `compose`."""
+    if not recipe.is_pinned:
+        raise InvalidRecipe("root", "only a pinned recipe can be composed")
+    target = choose_device(device)
+    root = canonical(recipe.root)
+    used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
+    _agreed_fan_in(used.values())
+    check_truncated(root, used)
+    check_beginnings(root, used)
+    names = spellings(used.values())
+    forms = agreed_forms(used.values(), names)
+    by_name = {name: forms[key] for key, name in names.items()}
+    dtype, spell = _DTYPES[recipe.dtype], speller(used.values())
+    return Prepared(
+        recipe=recipe,
+        root=root,
+        inputs=used,
+        device=target,
+        parents=Parents.of(root, every_entry=every_entry),
+        names=dict(sorted(names.items(), key=lambda item: f"{item[1]}.lora")),
+        forms=forms,
+        layout=agreed_layout(used.values(), by_name),
+        scales=compose_scales(root, used, spell=spell, dtype=dtype),
+        replaced=compose_replacements(
+            root, recipe.replacements, used, spell=spell, adapted=adapted_kinds(by_name), dtype=dtype
+        ),
+    )
 
 
 def compose(
@@ -75,54 +185,8 @@ def compose(
     Raises InvalidRecipe if it is not pinned, UnsupportedAdapter for inputs that don't go together and for a result that
     is zero, InvalidAdapter for numbers that don't fit the dtype.
     """
-    if not recipe.is_pinned:
-        raise InvalidRecipe("root", "only a pinned recipe can be composed")
-    target = choose_device(device)
-    root = canonical(recipe.root)
-    used = {leaf.digest: inputs[leaf.digest] for leaf in leaves(root) if leaf.digest is not None}
-    fan_in_fan_out = _agreed_fan_in(used.values())
-    check_truncated(root, used)
-    check_beginnings(root, used)
-    names = spellings(used.values())
-    forms = agreed_forms(used.values(), names)
-    parents = Parents.of(root, every_entry=every_entry)
-    layout = agreed_layout(used.values(), {name: forms[key] for key, name in names.items()})
-    scales = compose_scales(root, used, spell=speller(used.values()), dtype=_DTYPES[recipe.dtype])
-    replaced = compose_replacements(
-        root,
-        recipe.replacements,
-        used,
-        spell=speller(used.values()),
-        adapted=adapted_kinds({name: forms[key] for key, name in names.items()}),
-        dtype=_DTYPES[recipe.dtype],
-    )
-    work = [Module(key, name, used, parents, target) for key, name in names.items()]
-    if groups is None and target.type == "cuda":
-        groups = Groups()
-    if any(module.is_dense for module in work):
-        workers = 1  # each takes several times the memory of a matrix of the base
-    task: Task[Made] = Task(root, forms, _DTYPES[recipe.dtype])
-    made: list[Made] = []
-    progress("composing", 0, len(names))
-    for part in task.run(work, groups, workers or workers_of_machine()):
-        made.append(part)
-        progress("composing", len(made), len(names))
-    made.sort(key=lambda part: part[0].name)
-    modules, reports = [module for module, _ in made], [report for _, report in made]
-    modules = modules if scales else _stored(modules)
-    reports += [report for _, report in scales]
-    summaries = [used[digest].summary for digest in sorted(used)]
-    return Composition(
-        modules=tuple(modules),
-        report=Report(recipe.dtype, str(target), tuple(reports), tuple(parents.weights.items())),
-        base_name=next((summary.base_name for summary in summaries if summary.base_name), None),
-        base_revision=_common({summary.base_revision for summary in summaries}),
-        task_type=_common({summary.task_type for summary in summaries}),
-        fan_in_fan_out=fan_in_fan_out,
-        layout=layout,
-        replaced=replaced,
-        scales=tuple(scale for scale, _ in scales),
-    )
+    prepared = prepare(recipe, inputs, device=device, every_entry=every_entry)
+    return prepared.composition(prepared.modules(workers=workers, groups=groups, progress=progress))
 
 
 def _stored(modules: list[ComposedModule]) -> list[ComposedModule]:

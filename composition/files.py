@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from composition import ia3
@@ -21,18 +19,18 @@ from composition.base_weights import BaseWeights
 from composition.dora import decomposed
 from composition.engine import Composition
 from composition.ia3 import load_scale
-from composition.low_rank import is_finite
 from composition.module import ComposedModule
 from composition.replaced import ComposedTensor, is_of_base, replacements, split
-from composition.single_file import load_modules, lycoris_module, save_diffusers
+from composition.single_file import diffusers_tensors, load_modules, lycoris_module
+from composition.stored_tensors import read_tensors
+from composition.tensor_file import save_tensors
 from composition.terms import factor_shapes, holder_of, pack, pack_experts, stack_of, unpack
 from composition.verified_stream import verified
-from registry.domain.errors import InvalidAdapter, InvalidFile, UnsupportedAdapter
+from registry.domain.errors import InvalidAdapter
 from registry.domain.records import FileEntry
-from registry.domain.spec import AdapterSpec, ModuleSpec, TensorEntry
-from registry.formats import peft
+from registry.domain.spec import AdapterSpec, ModuleSpec
+from registry.formats import diffusers, peft
 from registry.formats.ia3 import PEFT_TYPE as IA3
-from registry.formats.safetensors import read_header
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -43,7 +41,6 @@ _FACTORS: Mapping[str, tuple[str, str]] = {
     "conv": ("lora_A.weight", "lora_B.weight"),
     "embedding": ("lora_embedding_A", "lora_embedding_B"),
 }
-_DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -59,11 +56,11 @@ def load_adapter(
     replacing: bool = False,
     given_init: bool = False,
 ) -> LoadedAdapter:
-    """Read the factors of an adapter from its safetensors file, as float32.
+    """Read the factors of an adapter from its safetensors file, as they are stored; other tensors as float32.
 
     `file` says what the stream must be, `subject` what errors call the adapter, `base` where DoRA finds the weights
     that it was trained on, `replacing` that modules and biases that it replaces are wanted; for `given_init` see
-    `check_composable`. Beyond the tensors themselves it holds one of them at a time.
+    `check_composable`. The factors are views of one copy of the file.
     Raises UnsupportedAdapter, DigestMismatch, InvalidFile, InvalidAdapter.
     """
     check_composable(subject, spec, with_base=base is not None, replacing=replacing, given_init=given_init)
@@ -71,7 +68,7 @@ def load_adapter(
         if spec.summary.format != peft.NAME:
             modules = load_modules(source, spec, subject=subject, file=file, base=base)
             return LoadedAdapter(subject, spec.summary, modules)
-        tensors = _read_factors(source, spec, subject=subject, file=file)
+        tensors = read_tensors(source, spec, subject=subject, file=file)
     if spec.summary.peft_type == IA3:
         return LoadedAdapter(
             subject, spec.summary, (), scales=tuple(load_scale(module, tensors, subject) for module in spec.modules)
@@ -81,29 +78,6 @@ def load_adapter(
     modules = tuple(part for module in changed for part in _modules(module, tensors, subject, base=base))
     whole = tuple(item for module in replaced for item in replacements(module, tensors, subject, base=base))
     return LoadedAdapter(subject, spec.summary, modules, whole)
-
-
-def _read_factors(source: BinaryIO, spec: AdapterSpec, *, subject: str, file: FileEntry) -> dict[str, Tensor]:
-    wanted = {name for module in spec.modules for name in module.tensors.values()}
-    header = read_header(source, size=file.size, path=file.path)
-    tensors: dict[str, Tensor] = {}
-    for entry in header.tensors:
-        if entry.name not in wanted:
-            raise UnsupportedAdapter(subject, f"the tensor {entry.name!r}", "it belongs to no factor of a module")
-        tensors[entry.name] = _read_tensor(source, entry, subject=subject, path=file.path)
-    return tensors
-
-
-def _read_tensor(source: BinaryIO, entry: TensorEntry, *, subject: str, path: str) -> Tensor:
-    if entry.dtype not in _DTYPES:
-        raise UnsupportedAdapter(subject, f"the dtype {entry.dtype}", f"known are {', '.join(_DTYPES)}")
-    buffer = bytearray(source.read(entry.end - entry.start))
-    if len(buffer) < entry.end - entry.start:
-        raise InvalidFile(path, f"tensor {entry.name!r}", "the file ends inside it")
-    tensor = torch.frombuffer(buffer, dtype=_DTYPES[entry.dtype]).reshape(entry.shape).to(torch.float32)
-    if not is_finite(tensor):
-        raise InvalidAdapter(f"{subject}, tensor {entry.name}", "it has values that are NaN or infinite")
-    return tensor
 
 
 def _modules(
@@ -135,14 +109,25 @@ def _checked(module: ModuleSpec, role: str, tensors: Mapping[str, Tensor], *, su
 
 def save_composition(composition: Composition, folder: Path) -> None:
     """Write adapter_config.json and adapter_model.safetensors into an existing folder, or the one file of diffusers."""
-    if composition.layout != peft.NAME:
-        save_diffusers(composition, folder)
-        return
+    tensors = dict(module_tensors(composition.modules, composition.layout))
+    if composition.layout == peft.NAME:
+        save_config(composition, folder)
+        tensors |= dict(_replaced(composition)) | ia3.tensors(composition.scales, _PREFIX)
+    path, metadata = weights_place(composition.layout, composition.base_name)
+    save_tensors(folder / path, tensors, metadata)
+
+
+def weights_place(layout: str, base_name: str | None) -> tuple[str, dict[str, str]]:
+    """The name of the file that a layout keeps its tensors in, and that file's metadata."""
+    if layout == peft.NAME:
+        return WEIGHTS_NAME, {"format": "pt"}
+    return diffusers.WEIGHTS, {"format": "pt", **({"base_model_name_or_path": base_name} if base_name else {})}
+
+
+def save_config(composition: Composition, folder: Path) -> None:
+    """Write adapter_config.json into a folder."""
     config = json.dumps(peft_config(composition), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(config + "\n", encoding="utf-8")
-    tensors = {**dict(_tensors(composition.modules)), **dict(_replaced(composition))}
-    tensors |= ia3.tensors(composition.scales, _PREFIX)
-    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
 
 def peft_config(composition: Composition) -> dict[str, Any]:
@@ -232,7 +217,12 @@ def exact_pattern(name: str) -> str:
     return f"^{re.escape(name)}"
 
 
-def _tensors(modules: tuple[ComposedModule, ...]) -> Iterator[tuple[str, Tensor]]:
+def module_tensors(modules: Sequence[ComposedModule], layout: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of modules, by the names that a layout's file has for them."""
+    yield from _tensors(modules) if layout == peft.NAME else diffusers_tensors(modules)
+
+
+def _tensors(modules: Sequence[ComposedModule]) -> Iterator[tuple[str, Tensor]]:
     stacks: dict[str, list[ComposedModule]] = {}
     for module in modules:
         if module.form.kind == "parameter":

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from composition.engine import Progress, silent
+from composition.grams import NOISE, singular_values
 from composition.shards import DTYPES, OpenFiles
-from composition.spectra import NOISE, singular_values
 from composition.weights import AdapterWeights, factor_roles, has_factors, open_weights, read_factors
 from registry.domain.digest import sha256_stream
 from registry.domain.spec import ModuleSpec

@@ -5,19 +5,20 @@ The only room that knows both the registry's service and the engine.
 
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from composition.adapter import LoadedAdapter, check_composable
 from composition.base_weights import BaseWeights
 from composition.beginnings import with_beginnings
 from composition.card import write_description
-from composition.engine import Composition, Progress, compose, silent
-from composition.files import WEIGHTS_NAME, load_adapter, save_composition
+from composition.engine import Progress, compose, silent
+from composition.files import WEIGHTS_NAME, load_adapter
 from composition.library import Library, Publisher
 from composition.report import Report
 from composition.schedule import choose_device, in_pool, workers_of_machine
 from composition.similarity import Similarity, compare
+from composition.streaming import compose_into
 from registry.domain.common_base import check_same_base, with_base
 from registry.domain.errors import BaseConflict, FileNotInVersion
 from registry.domain.expression import format
@@ -86,42 +87,33 @@ def blend(
             registry.promote(_pin(existing), alias, reason=message or None, across_bases=across_bases)
         return BlendResult(existing, False, pinned, None)
     loaded = inputs.load(versions, progress, weights, recipe=pinned)
-    composition = compose(pinned, loaded, device=device, every_entry=every_entry, progress=progress)
     if dry_run:
+        composition = compose(pinned, loaded, device=device, every_entry=every_entry, progress=progress)
         return BlendResult(existing, False, pinned, composition.report)
-    composition = replace(composition, base_name=composition.base_name or _base_name(versions))
-    submission = Submission(
-        name=into,
-        files=(),
-        base=_claim(versions),
-        message=message or f"Blend {format(asked or recipe)}",
-        metadata=dict(metadata or {}),
-        aliases=aliases,
-        origin=Origin(pinned.digest, pinned.document(), pinned.inputs),
-        across_bases=across_bases,
-        claim=claim,
-    )
-    version, created = _publish(
-        registry, submission, composition, asked=asked or recipe, pinned=pinned, progress=progress
-    )
-    return BlendResult(version, created, pinned, composition.report)
-
-
-def _publish(
-    registry: Library,
-    submission: Submission,
-    composition: Composition,
-    *,
-    asked: Recipe,
-    pinned: Recipe,
-    progress: Progress,
-) -> tuple[Version | None, bool]:
     with tempfile.TemporaryDirectory(prefix="adapters-blend-") as name:
-        folder = Path(name)
-        save_composition(composition, folder)
-        write_description(folder, composition, name=submission.name, asked=asked, pinned=pinned)
-        publication = registry.push_folder(folder, submission, progress=progress)
-    return publication.version, publication.created
+        composition = compose_into(
+            Path(name),
+            pinned,
+            loaded,
+            device=device,
+            every_entry=every_entry,
+            base_name=_base_name(versions),
+            progress=progress,
+        )
+        submission = Submission(
+            name=into,
+            files=(),
+            base=_claim(versions),
+            message=message or f"Blend {format(asked or recipe)}",
+            metadata=dict(metadata or {}),
+            aliases=aliases,
+            origin=Origin(pinned.digest, pinned.document(), pinned.inputs),
+            across_bases=across_bases,
+            claim=claim,
+        )
+        write_description(Path(name), composition, name=into, asked=asked or recipe, pinned=pinned)
+        publication = registry.push_folder(Path(name), submission, progress=progress)
+    return BlendResult(publication.version, publication.created, pinned, composition.report)
 
 
 class Inputs:

@@ -178,7 +178,13 @@ def lokr_factors(roles: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """A (r1·r2, in) and B (out, r1·r2) of w1 ⊗ w2, in float32: (U1 ⊗ U2)(V1 ⊗ V2). Source: arXiv 2309.14859."""
     u1, v1 = _side(roles, "lokr_w1")
     u2, v2 = _side(roles, "lokr_w2")
-    return torch.kron(v1, v2).float(), torch.kron(u1, u2).float()
+    return _kronecker(v1, v2).float(), _kronecker(u1, u2).float()
+
+
+def _kronecker(left: Tensor, right: Tensor) -> Tensor:
+    """left ⊗ right. torch.kron takes views of its inputs, and fails on those of one row or column that einsum makes."""
+    product = left[:, None, :, None] * right[None, :, None, :]
+    return product.reshape(left.shape[0] * right.shape[0], -1)
 
 
 def _side(roles: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
@@ -194,7 +200,7 @@ def _side(roles: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
 def _pair(roles: Mapping[str, Tensor], name: str, core: str) -> tuple[Tensor, Tensor]:
     """(out, r) and (r, in·kernel) of two factors, in float64; a core between them goes into the second."""
     a, b = roles[f"{name}_a"].double(), roles[f"{name}_b"].double()
-    return (a.T.contiguous(), core_factor(roles[core], b).flatten(1)) if core in roles else (a, b)
+    return (a.T, core_factor(roles[core], b).flatten(1)) if core in roles else (a, b)
 
 
 def core_factor(core: Tensor, inside: Tensor) -> Tensor:

@@ -14,19 +14,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from composition.small_core import (
-    BLOCK,
-    Basis,
-    Core,
-    Grams,
-    by_grams,
-    by_grams_together,
-    by_householder,
-    gram,
-)
+from composition.grams import BLOCK, Grams, cross, gram
+from composition.small_core import Basis, Core, by_grams, by_grams_together, by_householder
 from composition.threads import one_thread
 
-_TINY = 1e-12  # squares of smaller numbers, summed up, may leave float32's range
+_TINY = 1e-24  # sums of squares that are smaller, or larger than its reciprocal, may have left float32's range
+_HALF = (torch.bfloat16, torch.float16)
 _WIDE = 32  # binary orders of magnitude that one factor takes alone
 
 
@@ -78,6 +71,12 @@ class LowRank:
         share = 2.0 ** (exponent // 2) if abs(exponent) > _WIDE else 1.0
         return LowRank(_times(self.A, share), _times(self.B, self.scaling / share))
 
+    def widened(self) -> "LowRank":
+        """The same delta with factors of float32, or as they are if those are better."""
+        if self.A.dtype in _HALF:
+            return LowRank(self.A.float(), self.B.float(), self.scaling)
+        return self
+
     def to(self, device: torch.device) -> "LowRank":
         return LowRank(self.A.to(device), self.B.to(device), self.scaling)
 
@@ -88,7 +87,7 @@ class LowRank:
     @one_thread()
     def grams(self) -> Grams:
         """Gram matrices of B and of A, which norms, truncations and spectra share."""
-        return Grams.of(self.B, self.A.T)
+        return Grams.of([self.B], [self.A.T])
 
     @one_thread()
     def norm(self) -> float:
@@ -97,11 +96,9 @@ class LowRank:
             return 0.0
         if self.rank > min(self.shape):
             return float(torch.linalg.matrix_norm(_householder(self).matrix))
-        grams = self.grams()
-        square = float((grams.left * grams.right).sum())
-        parts = float((grams.left.diagonal().sqrt() * grams.right.diagonal().sqrt()).sum())
-        if square > 1e-6 * parts**2:
-            return abs(self.scaling) * math.sqrt(square)
+        known = self.grams().norm()
+        if known is not None:
+            return abs(self.scaling) * known
         return float(torch.linalg.matrix_norm(_householder(self).matrix))
 
 
@@ -166,15 +163,27 @@ def truncate_together(deltas: Sequence[LowRank], choose: Callable[[Tensor], int]
 
 
 def _cut(delta: LowRank, core: Core, choose: Callable[[Tensor], int]) -> Truncation:
+    return cut(core, choose, rank=delta.rank, exact=lambda: delta, dtype=delta.A.dtype)
+
+
+def cut(
+    core: Core,
+    choose: Callable[[Tensor], int],
+    *,
+    rank: int,
+    exact: Callable[[], LowRank],
+    dtype: torch.dtype = torch.float32,
+) -> Truncation:
+    """A core's product, truncated to the rank that `choose` takes; `exact`, which has `rank`, if that is all of it."""
     left, values, right = core.svd()
     known = values.cpu()
     kept = min(choose(known), int((known > core.noise).sum()))
-    if kept == delta.rank:
-        return Truncation(delta, _length(known), 0.0, known)
+    if kept == rank:
+        return Truncation(exact(), _length(known), 0.0, known)
     root = values[:kept].sqrt()
     result = LowRank(
-        core.right.times(right[:kept].T * root).formed(delta.A.dtype).T.contiguous(),
-        core.left.times(left[:, :kept] * root).formed(delta.B.dtype),
+        core.right.times(right[:kept].T * root).formed(dtype).T.contiguous(),
+        core.left.times(left[:, :kept] * root).formed(dtype),
     )
     return Truncation(result, _length(known), _length(known[kept:]), known)
 
@@ -212,7 +221,7 @@ def svd(delta: LowRank) -> tuple[Tensor, Tensor, Tensor]:
 @one_thread()
 def inner(left: LowRank, right: LowRank) -> float:
     """The inner product of two deltas of one shape, sum(left * right), in float64."""
-    return left.scaling * right.scaling * float((gram(left.B, right.B) * gram(left.A.T, right.A.T)).sum())
+    return left.scaling * right.scaling * float((cross(left.B, right.B) * cross(left.A.T, right.A.T)).sum())
 
 
 def balanced(delta: LowRank) -> LowRank:
@@ -243,25 +252,23 @@ def distance(exact: LowRank, rounded: LowRank) -> float:
 
     With D for differences: |B A - B' A'|² = |D_B A + B' D_A|², by Gram matrices of blocks.
     """
-    change_b, change_a = exact.B - rounded.B.to(exact.B.dtype), exact.A - rounded.A.to(exact.A.dtype)
-    largest = [float(change.abs().amax()) if change.numel() else 0.0 for change in (change_b, change_a)]
-    if largest == [0.0, 0.0]:
-        return 0.0
-    b, mixed_b, own_b = _grams_apart(change_b, rounded.B, largest[0])
-    a, mixed_a, own_a = _grams_apart(change_a.T, rounded.A.T, largest[1])
+    near_b, near_a = rounded.B.to(exact.B.dtype), rounded.A.T.to(exact.A.dtype)
+    b, mixed_b, own_b = _grams_apart(exact.B - near_b, near_b)
+    a, mixed_a, own_a = _grams_apart(exact.A.T - near_a, near_a)
     crossed = (mixed_b * (mixed_a.T + a)).sum()  # A = A' + D_A
     return math.sqrt(max(0.0, float((b * (own_a + mixed_a + mixed_a.T + a)).sum() + 2 * crossed + (own_b * a).sum())))
 
 
-def _grams_apart(change: Tensor, rounded: Tensor, largest: float) -> tuple[Tensor, Tensor, Tensor]:
+def _grams_apart(change: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gram matrices of D with D, of D with the rounded factor, and of that with itself; D = exact - rounded.
 
     In float32, which a figure of a report can do with, unless squares could leave its range.
     """
-    if largest and not _TINY < largest < 1 / _TINY:
-        return gram(change), gram(change, rounded), gram(rounded)
-    rounded = rounded.to(change.dtype)
-    return (change.T @ change).double(), (change.T @ rounded).double(), (rounded.T @ rounded).double()
+    own = change.T @ change
+    largest = float(own.diagonal().max()) if len(own) else 0.0
+    if not _TINY < largest < 1 / _TINY and change.any():
+        return gram([change]), cross(change, near), gram([near])
+    return own.double(), (change.T @ near).double(), (near.T @ near).double()
 
 
 def _core(delta: LowRank, grams: Grams | None = None) -> Core:

@@ -125,7 +125,8 @@ def _divided(root: Node, inputs: Mapping[str, LoadedAdapter]) -> tuple[list[tupl
     summands = list(_summands(root))
     for weight, child in summands:
         adapter = inputs[child.digest or ""] if isinstance(child, Leaf) else None
-        if adapter and (len(summands) == 1 or any(module.decomposed for module in adapter.modules)):
+        is_dora = adapter is not None and any(module.decomposed for module in adapter.modules)
+        if adapter and not adapter.scales and (len(summands) == 1 or is_dora):
             exact.append((weight, adapter))
         else:
             rest.append((weight, child))
@@ -158,7 +159,7 @@ def _contributions(
             if module.decomposed is not None:
                 yield place.contribution(_rescaled(module, place, files, weight=weight))
             else:
-                yield from product(place, module.delta.scaled(weight), module.form)
+                yield from product(place, module.true_delta.scaled(weight), module.form)
             if module.bias is not None:
                 yield offset(place, weight * module.bias.double(), stored, name=target.name)
 
@@ -194,7 +195,7 @@ def _refuse_tied(module: str, tensor: StoredTensor, target: Target) -> None:
 def _rescaled(module: LoadedModule, place: Place, files: OpenFiles, *, weight: float) -> Rescaled:
     """DoRA of a module: its factors m / |W + D|, of the whole tensor. Raises InvalidAdapter where a row is zero."""
     assert module.decomposed is not None
-    direction = Product(module.delta, place.transposed)
+    direction = Product(module.delta.widened(), place.transposed)
     squares = _squares(place, direction, files, by_column=place.transposed != module.decomposed.inward)
     factors = module.decomposed.factors(squares)
     if not is_finite(factors):

@@ -6,7 +6,7 @@ low-rank delta, and what is stored is rounded once.
 
 import hashlib
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import torch
@@ -18,12 +18,13 @@ from composition.batches import is_truncation
 from composition.low_rank import LowRank, Truncation, balanced, distance, is_finite
 from composition.methods import METHODS
 from composition.methods.method import Input
-from composition.methods.truncate import truncated
+from composition.methods.truncate import truncated, truncated_sum
 from composition.parents import Parents
 from composition.report import ModuleReport, together
 from composition.staging import size_of
+from composition.sums import StoredSum, fits
 from composition.terms import LINEAR, Form
-from composition.tree import node_digest, outermost, truncates, weighted, weights_of
+from composition.tree import largest_rank, node_digest, outermost, truncates, weighted, weights_of
 from composition.whole import add, norm
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.recipe import Call, Leaf, Node
@@ -42,6 +43,10 @@ class ComposedModule:
     delta: LowRank
     form: Form = LINEAR
     bias: Tensor | None = None
+
+    def without_numbers(self) -> "ComposedModule":
+        """The same with shapes only."""
+        return replace(self, delta=self.delta.to(torch.device("meta")))
 
 
 Made = tuple[ComposedModule, ModuleReport]
@@ -80,6 +85,10 @@ class Module:
         return any(module.decomposed for module in self.found.values())
 
     @property
+    def has_bias(self) -> bool:
+        return any(module.bias is not None for module in self.found.values())
+
+    @property
     def shape(self) -> Hashable:
         """Equal for modules whose inputs have equal shapes."""
         return tuple((digest, module.delta.shape, module.delta.rank) for digest, module in self.found.items())
@@ -89,6 +98,47 @@ class Module:
         """Bytes that it may take on a device: factors, their sum, that in float64, and what comes of it."""
         dense = sum(prod(module.delta.shape) for module in self.found.values() if module.decomposed)
         return _COPIES * (size_of(list(self.factors.values())) + 4 * dense)
+
+    def outline(self, root: Node, *, form: Form, dtype: torch.dtype) -> ComposedModule:
+        """The module's part of the result at its largest rank, without numbers."""
+        out, inside = next(iter(self.found.values())).delta.shape
+        ranks = {
+            digest: min(out, inside) if module.decomposed else module.delta.rank
+            for digest, module in self.found.items()
+        }
+        rank = largest_rank(root, ranks, min(out, inside))
+        a, b = (torch.empty(size, dtype=dtype, device="meta") for size in ((rank, inside), (out, rank)))
+        return ComposedModule(self.name, LowRank(a, b), form)
+
+    def alone(self, root: Node, *, form: Form, dtype: torch.dtype) -> Made:
+        """The module's part of the result, computed by itself on a CPU."""
+        total = self._sum(root)
+        if total is None:
+            return self.compose(root, self.exact(root), form=form, dtype=dtype)
+        cut = truncated_sum(total, root.params) if is_truncation(root) else None
+        if cut is None or cut.delta.rank == total.rank:
+            delta, rounding = total.stored(dtype)
+            delta = self._in_range(delta, _name(dtype))
+        else:
+            delta, rounding = self._rounded(cut.delta, dtype, is_balanced=True)
+        norm, error, values = (cut.norm, cut.error, cut.values) if cut else (total.norm(), 0.0, None)
+        spectrum = total.spectrum() if values is None else values
+        measured = self.parents.measure_sum(self._parts(), total.plain, spectrum)
+        report = ModuleReport(self.name, total.rank, delta.rank, norm, error, rounding, measured=measured)
+        return ComposedModule(self.name, delta, form, self._bias(root, dtype)), report
+
+    def _sum(self, root: Node) -> StoredSum | None:
+        """The recipe's sum, truncated or not, if it is one of stored deltas and nothing else."""
+        if not self.parents.is_sum or self.device.type != "cpu" or self.is_dense:
+            return None
+        terms = [delta.scaled(self.parents.weights[digest]) for digest, delta in self._parts().items()]
+        self._check_shapes(terms)
+        return StoredSum.of(terms) if fits(terms) else None
+
+    def _parts(self) -> dict[str, LowRank]:
+        """What parents have of the module, as it is stored, in their order."""
+        found = self.found
+        return {digest: found[digest].delta for digest in self.parents.weights if digest in found}
 
     def exact(self, root: Node) -> LowRank:
         """The result before any truncation."""
@@ -198,8 +248,12 @@ class Module:
         if dtype == delta.A.dtype:
             return self._in_range(delta, "float32"), 0.0
         delta = delta if is_balanced else balanced(delta)
-        rounded = self._in_range(LowRank(delta.A.to(dtype), delta.B.to(dtype)), str(dtype).removeprefix("torch."))
+        rounded = self._in_range(LowRank(delta.A.to(dtype), delta.B.to(dtype)), _name(dtype))
         return rounded, distance(delta, rounded)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _kept(child: LowRank | None, node: Call) -> LowRank | None:

@@ -1,6 +1,7 @@
 """A file that is written once from front to back: each piece is hashed and written while the next one is computed.
 
-Three threads share the work: the caller's fills a piece, one hashes it and one writes it. Where the file system can,
+Three threads share the work: the caller's fills a piece, one hashes it and one writes it. Who needs no digest saves the
+hashing. Where the file system can,
 whole pages go to the disk past the page cache (O_DIRECT), which spares a copy of everything and starts the disk at
 once; the pages at the ends of pieces, and everything else, are written in the ordinary way. A piece starts at the
 place within a page that it has in the file, so that both kinds need no copy.
@@ -44,18 +45,20 @@ class _Piece:
 class OutputFile:
     """A file being written; a context manager. `advance` is told the bytes of each piece that was written.
 
-    Take a `buffer`, fill it, `put` it, and so on; then `finish`.
+    Take a `buffer`, fill it, `put` it, and so on; then `finish`. A file that needn't outlive a
+    crash may `settle` instead.
+    `direct`: whole pages may go past the page cache, for a file that nobody reads soon. `hashed`: for `finish` to tell.
     """
 
-    def __init__(self, path: Path, advance: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, advance: Callable[[int], None], *, direct: bool = True, hashed: bool = True) -> None:
         self._advance = advance
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256() if hashed else None
         self._flying: deque[_Piece] = deque()
         self._current: _Piece | None = None
         self._position = 0
         with ExitStack() as stack:
             self._file = stack.enter_context(path.open("wb", buffering=0)).fileno()
-            self._direct = _open_direct(path)
+            self._direct = _open_direct(path) if direct else None
             if self._direct is not None:
                 stack.callback(os.close, self._direct)
             self._hashing = ThreadPoolExecutor(1, "hash")
@@ -80,18 +83,33 @@ class OutputFile:
         """Hash and write the buffer that was taken last."""
         taken = self._current
         assert taken is not None
-        taken.readers = (
-            self._hashing.submit(self._digest.update, piece),
-            self._writing.submit(self._write, piece, self._position),
-        )
+        written = self._writing.submit(self._write, piece, self._position)
+        taken.readers = (self._hashing.submit(self._digest.update, piece), written) if self._digest else (written,)
         self._flying.append(taken)
         self._position += len(piece)
 
-    def finish(self) -> str:
-        """Wait until everything is on the disk; returns the sha256 of the file."""
+    def rewrite_start(self, data: bytes) -> None:
+        """Replace the first bytes, in a file that isn't hashed, by as many others."""
+        if self._digest is not None:
+            raise ValueError("what is hashed already can't be replaced")
+        self.settle()
+        _write_all(self._file, memoryview(data), 0)
+
+    def settle(self) -> None:
+        """Wait until everything is written."""
         for piece in self._flying:
             piece.wait()
+
+    def sync(self) -> None:
+        """Wait until everything is on the disk."""
+        self.settle()
         os.fsync(self._file)
+
+    def finish(self) -> str:
+        """Wait until everything is on the disk; returns the sha256 of the file, which is hashed."""
+        self.sync()
+        if self._digest is None:
+            raise ValueError("the file isn't hashed")
         return self._digest.hexdigest()
 
     def _take(self, size: int) -> _Piece:

@@ -7,13 +7,14 @@ up over its places; functions on the way count as 1. Knows deltas and recipes, n
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from composition.grams import Grams, singular_values
 from composition.low_rank import LowRank
-from composition.spectra import Grams, singular_values
 from composition.tree import weights_of
 from registry.domain.recipe import Call, Leaf, Node
 
@@ -87,10 +88,19 @@ class Parents:
         products = _products(grams, factors) if compares and grams else []
         return self._measured(spectrum, products, factors, present)
 
+    def measure_sum(self, deltas: Mapping[str, LowRank], grams: Grams, spectrum: Tensor) -> Measured:
+        """The same of a weighted sum of deltas, in the parents' order, as they are stored.
+
+        `grams` are those of all their factors side by side, without any scaling; `spectrum` is the sum's.
+        """
+        factors = list(deltas.values())
+        compares = 1 < len(self.weights) <= LIMIT
+        return self._measured(spectrum, _products(grams, factors) if compares else [], factors, list(deltas))
+
     def _sum_spectrum(self, grams: Grams, deltas: Sequence[LowRank], present: Sequence[str]) -> Tensor:
         scales = [delta.scaling * self.weights[digest] for delta, digest in zip(deltas, present, strict=True)]
         columns = grams.left.new_tensor([s for s, delta in zip(scales, deltas, strict=True) for _ in range(delta.rank)])
-        return Grams(grams.left * columns[:, None] * columns, grams.right).singular_values()
+        return grams.scaled(columns).singular_values()
 
     def _measured(
         self, spectrum: Tensor, products: list[list[float]], deltas: Sequence[LowRank], present: Sequence[str]
@@ -175,22 +185,27 @@ def count_conflicts(deltas: Sequence[LowRank], *, every_entry: bool = False) -> 
         return None
     out, inside = deltas[0].shape
     sample = not every_entry and out * inside > _SMALL
-    factors = _sampled(deltas) if sample else [(_signed(delta), delta.A) for delta in deltas]
+    factors = _sampled(deltas) if sample else [(_signed(delta, delta.B), delta.A.float()) for delta in deltas]
     rows = len(factors[0][0])
     found = sum(_both_signs([b[i : i + _TILE] @ a for b, a in factors]) for i in range(0, rows, _TILE))
     return Conflicts(found, rows * factors[0][1].shape[1], out * inside)
 
 
 def _sampled(deltas: Sequence[LowRank]) -> list[tuple[Tensor, Tensor]]:
+    rows, columns = (places.to(deltas[0].A.device) for places in _sample(deltas[0].shape))
+    return [(_signed(delta, delta.B[rows]), delta.A[:, columns].float()) for delta in deltas]
+
+
+@lru_cache(maxsize=64)
+def _sample(shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The rows and the columns that are looked at in deltas of a shape."""
     generator = torch.Generator().manual_seed(0)
-    out, inside = deltas[0].shape
-    device = deltas[0].A.device
-    rows, columns = (torch.randperm(size, generator=generator)[:_SIDE].to(device) for size in (out, inside))
-    return [(_signed(delta)[rows], delta.A[:, columns]) for delta in deltas]
+    rows, columns = (torch.randperm(size, generator=generator)[:_SIDE] for size in shape)
+    return rows, columns
 
 
-def _signed(delta: LowRank) -> Tensor:
-    return delta.B if delta.scaling > 0 else -delta.B
+def _signed(delta: LowRank, rows: Tensor) -> Tensor:
+    return rows.float() if delta.scaling > 0 else -rows.float()
 
 
 def _both_signs(tiles: Sequence[Tensor]) -> int:

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Generic, TypeVar
@@ -23,6 +23,7 @@ Ready = TypeVar("Ready")
 Result = TypeVar("Result")
 
 MOST_WORKERS = 8
+_AHEAD = 4  # items begun for each thread that the next result doesn't wait for
 _SHARE = 4  # a group takes at most so small a part of a GPU's free memory: another is on its way, and estimates err
 
 
@@ -64,13 +65,26 @@ def workers_of_machine() -> int:
 
 
 def in_pool(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Each item's result, in their order; the first failure in that order is raised, and nothing new begins then."""
+    """Each item's result, in their order; the first failure in that order is raised, and nothing new begins then.
+
+    No more than a few results wait for whoever takes them.
+    """
     with one_thread():
         if min(workers, len(items)) <= 1:
             yield from map(work, items)
             return
+        begun: deque[Future[Result]] = deque()
         with ThreadPoolExecutor(workers, "compose", torch.set_num_threads, (1,)) as pool:
-            yield from pool.map(work, items)
+            try:
+                for item in items:
+                    if len(begun) == _AHEAD * workers:
+                        yield begun.popleft().result()
+                    begun.append(pool.submit(work, item))
+                while begun:
+                    yield begun.popleft().result()
+            finally:
+                for future in begun:
+                    future.cancel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,14 @@ written as diffusers keeps it: every scaling folded into B, so that no reader ne
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from composition import flux
 from composition.adapter import LoadedModule
 from composition.base_weights import BaseWeights
 from composition.dora import decomposed
-from composition.engine import Composition
 from composition.layers import KERNELS_UNKNOWN, Layer, deduplicate, read_layer, read_layers, with_text_model
 from composition.low_rank import LowRank
 from composition.module import ComposedModule
@@ -26,7 +23,6 @@ from composition.whole import at_most_full
 from registry.domain.errors import InvalidAdapter, UnsupportedAdapter
 from registry.domain.records import FileEntry
 from registry.domain.spec import AdapterSpec, ModuleSpec
-from registry.formats.diffusers import WEIGHTS
 
 
 def load_modules(
@@ -86,13 +82,8 @@ def _module(layer: Layer, base_tensor: str | None) -> LoadedModule:
     return LoadedModule(layer.name, base_tensor, at_most_full(delta), form)
 
 
-def save_diffusers(composition: Composition, folder: Path) -> None:
-    """Write pytorch_lora_weights.safetensors into an existing folder."""
-    named = {"base_model_name_or_path": composition.base_name} if composition.base_name else {}
-    save_file(dict(_factors(composition.modules)), folder / WEIGHTS, metadata={"format": "pt", **named})
-
-
-def _factors(modules: Iterable[ComposedModule]) -> Iterator[tuple[str, Tensor]]:
+def diffusers_tensors(modules: Iterable[ComposedModule]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of modules in diffusers' file."""
     for module in modules:
         a, b = pack(module.delta, module.form)
         yield f"{module.name}.lora_A.weight", a

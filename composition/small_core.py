@@ -7,31 +7,20 @@ they stand for. Callers see to it that it runs in one thread (`threads`).
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
-BLOCK = 2048  # rows of a factor that are turned into float64 at once
+from composition.grams import BLOCK, Grams, blocks, cross, gram
+
 CUT_OFF = 1e-13  # eigenvalues of a Gram matrix below this times the largest are zero to it
+_PIVOT = 1e-2  # of a column of length 1, that the others don't span: below it Cholesky's factors lose digits
 _UNIT = torch.finfo(torch.float64).eps
 _TOGETHER = 8  # cores that are decomposed in one call
 _BLOCKS = 32  # blocks in one call of a sum over many factors
 _ROWS = 1024  # rows of such a block
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Grams:
-    """Gram matrices of both factors, (…, rank, rank) each, in float64."""
-
-    left: Tensor
-    right: Tensor
-
-    @classmethod
-    def of(cls, left: Tensor, right: Tensor) -> Self:
-        return cls(gram(left), gram(right))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,22 +38,21 @@ class Basis:
         """The columns themselves, (n, any), computed in float64 block by block; laid out as the factor is."""
         if self.small is None:
             return self.tall.to(dtype)
-        wide, small = _is_wide(self.tall), self.small.contiguous()
-        side = self.tall.T if wide else self.tall
-        shape = (small.shape[1], len(self.tall)) if wide else (len(self.tall), small.shape[1])
-        out = torch.empty(shape, dtype=dtype, device=small.device)
-        if wide:
-            small = small.T.contiguous()
-            for part, block in zip(torch.split(out, BLOCK, dim=1), _columns(side), strict=True):
-                part.copy_(small @ block)
-            return out.T
-        for part, block in zip(torch.split(out, BLOCK), _rows(side), strict=True):
-            part.copy_(block @ small)
-        return out
+        small = self.small.contiguous()
+        shape = (len(self.tall), small.shape[1])
+        if not self.tall.T.is_contiguous():
+            out = torch.empty(shape, dtype=dtype, device=small.device)
+            for part, block in zip(torch.split(out, BLOCK), blocks(self.tall), strict=True):
+                part.copy_(block @ small)
+            return out
+        out, turned = torch.empty(shape[::-1], dtype=dtype, device=small.device), small.T.contiguous()
+        for part, block in zip(torch.split(out, BLOCK, dim=1), blocks(self.tall), strict=True):
+            part.copy_(turned @ block.T)
+        return out.T
 
     def against(self, other: "Basis") -> Tensor:
         """The inner products of all columns with all of another basis's."""
-        product = gram(self.tall, other.tall)
+        product = cross(self.tall, other.tall)
         product = product if self.small is None else self.small.T @ product
         return product if other.small is None else product @ other.small
 
@@ -92,13 +80,39 @@ class Core:
 
 
 def by_grams(left: Tensor, right: Tensor, scaling: float, grams: Grams) -> Core | None:
-    """Core by the eigenvectors of both Gram matrices; None if what the cut-off drops may matter."""
-    return _core(left, right, scaling, _Joint.of(grams))
+    """Core by Cholesky factors of both Gram matrices, or by their eigenvectors where those are far from orthogonal.
+
+    None if what the eigenvalues' cut-off drops may matter.
+    """
+    return _by_cholesky(left, right, scaling, grams) or _core(left, right, scaling, _Joint.of(grams))
+
+
+def _by_cholesky(left: Tensor, right: Tensor, scaling: float, grams: Grams) -> Core | None:
+    """Of columns brought to length 1: None where one of them is nearly a sum of others, or zero.
+
+    Source: Yamamoto et al. 2015: what the bases lack of orthogonality is eps / (least pivot)².
+    """
+    sizes, factors = [], []
+    for side in (grams.left, grams.right):
+        size = side.diagonal().sqrt()
+        factor, failed = torch.linalg.cholesky_ex(side / size[:, None] / size)
+        if failed or not float(factor.diagonal().min()) > _PIVOT:
+            return None
+        sizes.append(size)
+        factors.append(factor)
+    matrix = factors[0].T @ ((sizes[0] * sizes[1])[:, None] * factors[1])
+    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    smalls = [
+        torch.linalg.solve_triangular(factor.T, identity, upper=True) / size[:, None]
+        for factor, size in zip(factors, sizes, strict=True)
+    ]
+    noise = abs(scaling) * float(sizes[0].norm() * sizes[1].norm()) * _UNIT * len(matrix)
+    return Core(scaling * matrix, Basis(left, smalls[0]), Basis(right, smalls[1]), noise)
 
 
 def by_householder(left: Tensor, right: Tensor, scaling: float) -> Core:
     """Core by QR of both factors in float64: exact also where they cancel."""
-    size_left, size_right = gram(left).diagonal().sqrt(), gram(right).diagonal().sqrt()
+    size_left, size_right = gram([left]).diagonal().sqrt(), gram([right]).diagonal().sqrt()
     live = (size_left > 0) & (size_right > 0)
     balance = torch.where(live, (size_right / size_left).sqrt(), 1)
     q, r = torch.linalg.qr(left.double() * balance * live)
@@ -195,55 +209,22 @@ class _Side:
         return cls(vectors, root, small, lengths[..., -1], (lengths - root).amax(-1))
 
 
-# -- sums over rows ---------------------------------------------------------------------------------------------------
-
-
-def gram(tall: Tensor, other: Tensor | None = None) -> Tensor:
-    """tall.T @ other in float64, over blocks of rows in their order. tall: (n, rank); other: (n, any), or tall."""
-    if _is_wide(tall) and (other is None or _is_wide(other)):
-        wide = _columns(tall.T)
-        return _added(
-            [a @ b.T for a, b in (zip(wide, _columns(other.T), strict=True) if other is not None else _twice(wide))]
-        )
-    rows = _rows(tall)
-    return _added([a.T @ b for a, b in (zip(rows, _rows(other), strict=True) if other is not None else _twice(rows))])
-
-
-def _twice(blocks: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    return ((block, block) for block in blocks)
-
-
-def _is_wide(tall: Tensor) -> bool:
-    """Whether it is the transpose of a matrix that lies row by row, as A does."""
-    return tall.T.is_contiguous()
-
-
-def _rows(tall: Tensor) -> Iterator[Tensor]:
-    """Blocks in float64, laid out alike: another layout takes another kernel, which adds up in another order."""
-    return (block.double().contiguous() for block in torch.split(tall, BLOCK))
-
-
-def _columns(wide: Tensor) -> Iterator[Tensor]:
-    return (block.double().contiguous() for block in torch.split(wide, BLOCK, dim=1))
-
-
-def _added(parts: Sequence[Tensor]) -> Tensor:
-    total = parts[0]
-    for part in parts[1:]:
-        total += part
-    return total
+# -- many at once -----------------------------------------------------------------------------------------------------
 
 
 def _grams(tall: Sequence[Tensor]) -> Tensor:
     """The Gram matrix of each, in calls of one fixed size: (len(tall), rank, rank). tall: (n, rank) each."""
-    blocks = [block for item in tall for block in torch.split(item, _ROWS)]
-    parts = torch.cat([_block_grams(blocks[at : at + _BLOCKS]) for at in range(0, len(blocks), _BLOCKS)])
+    pieces = [piece for item in tall for piece in torch.split(item, _ROWS)]
+    parts = torch.cat([_block_grams(pieces[at : at + _BLOCKS]) for at in range(0, len(pieces), _BLOCKS)])
     rank = tall[0].shape[1]
-    return _added(parts[: len(blocks)].view(len(tall), -1, rank, rank).unbind(1))
+    total, *others = parts[: len(pieces)].view(len(tall), -1, rank, rank).unbind(1)
+    for other in others:
+        total += other
+    return total
 
 
-def _block_grams(blocks: Sequence[Tensor]) -> Tensor:
-    stack = blocks[0].new_zeros(_BLOCKS, _ROWS, blocks[0].shape[1], dtype=torch.float64)
-    for rows, block in zip(stack, blocks, strict=False):
-        rows[: len(block)] = block
+def _block_grams(pieces: Sequence[Tensor]) -> Tensor:
+    stack = pieces[0].new_zeros(_BLOCKS, _ROWS, pieces[0].shape[1], dtype=torch.float64)
+    for rows, piece in zip(stack, pieces, strict=False):
+        rows[: len(piece)] = piece
     return torch.bmm(stack.mT, stack)

@@ -1,6 +1,6 @@
 """Questions to the tree of a canonical recipe, which knows no tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from composition.methods import METHODS
 from registry.domain.digest import json_digest
@@ -60,6 +60,21 @@ def _factors(node: Node, factor: float | str) -> Iterator[tuple[str, float | str
     inside = node.method if node.method in METHODS and isinstance(factor, float) else factor
     for weight, child in zip(weights_of(node), node.children, strict=True):
         yield from _factors(child, inside if isinstance(inside, str) else inside * weight)
+
+
+def largest_rank(node: Node, ranks: Mapping[str, int], full: int) -> int:
+    """The rank that a module can have at most, its inputs having `ranks` {content digest: rank}; `full`: of its matrix.
+
+    It is the rank, where none is lost to cancelling and no rule looks at singular values. Methods give no more than the
+    sum of their inputs' ranks, or what they are asked for.
+    """
+    if isinstance(node, Leaf):
+        return ranks.get(node.digest or "", 0)
+    total = sum(largest_rank(child, ranks, full) for child in node.children)
+    asked = node.params.get("rank")
+    if not isinstance(asked, int):
+        return total
+    return min(asked, full) if node.method in METHODS else min(asked, total)
 
 
 def node_digest(node: Node) -> str:

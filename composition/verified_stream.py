@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from registry.domain.digest import CHUNK, read_chunks
 from registry.domain.errors import DigestMismatch, Refused
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def verified(stream: BinaryIO, *, subject: str, file: FileEntry) -> Iterator[BinaryIO]:
+def verified(stream: BinaryIO, *, subject: str, file: FileEntry) -> Iterator["io.BufferedReader[Any]"]:
     """The stream, read to its end and compared with `file` when the block is left. Raises DigestMismatch.
 
     A refusal in the block is raised only if the bytes are the right ones: that they are damaged explains more.
@@ -45,10 +45,16 @@ class _Hashing(io.RawIOBase):
 
     def readinto(self, buffer: "Buffer") -> int:
         view = memoryview(buffer)
+        count = self._read_into(view)
+        self._digest.update(view[:count])
+        self._size += count
+        return count
+
+    def _read_into(self, view: memoryview) -> int:
+        if isinstance(self._stream, io.BufferedIOBase):
+            return self._stream.readinto(view)
         data = self._stream.read(len(view))
         view[: len(data)] = data
-        self._digest.update(data)
-        self._size += len(data)
         return len(data)
 
     def verify(self, subject: str, file: FileEntry) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from composition.grams import BLOCK
 from composition.krylov import Krylov, Ritz
 from composition.low_rank import LowRank, Truncation, concatenate
-from composition.small_core import BLOCK
 
 _OVERSAMPLING = 8  # vectors beyond the rank in a block of the Krylov space
 _WIDTH = 32  # vectors in a block where the rank is not known

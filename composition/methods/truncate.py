@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from composition.grams import Grams
 from composition.low_rank import LowRank, Truncation, truncate, truncate_by, truncate_together
 from composition.methods.method import number, whole
-from composition.small_core import Grams
+from composition.sums import StoredSum
 from composition.whole import matrix_of, truncate_matrix, truncate_matrix_by, truncate_matrix_within
 from registry.domain.method import Value
 
@@ -35,6 +36,12 @@ def truncated(delta: LowRank, params: Mapping[str, Value], grams: Grams | None =
     if loss is None:
         return truncate_matrix_by(matrix, _choice(params))
     return truncate_matrix_within(matrix, loss, whole(params, "rank"), _choice(params))
+
+
+def truncated_sum(total: StoredSum, params: Mapping[str, Value]) -> Truncation | None:
+    """The same for a sum of stored deltas; None where its rank is small enough without asking for its values."""
+    rank = _fixed_rank(params)
+    return None if rank is not None and total.rank <= rank else total.truncated(_choice(params))
 
 
 def truncated_together(deltas: Sequence[LowRank], params: Mapping[str, Value]) -> list[Truncation]:

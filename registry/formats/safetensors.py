@@ -237,17 +237,23 @@ def _check_layout(tensors: Sequence[TensorEntry], *, start: int, end: int, path:
 
 
 @dataclass(frozen=True, slots=True)
-class TensorSource:
-    """A tensor to write. `chunks` gives its bytes, little endian and in row order, once, when its turn comes."""
+class TensorOutline:
+    """What a header says of a tensor, but for its place."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    chunks: Callable[[], Iterable[bytes]]
 
     @property
     def size(self) -> int:
         return prod(self.shape) * DTYPE_SIZES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSource(TensorOutline):
+    """A tensor to write. `chunks` gives its bytes, little endian and in row order, once, when its turn comes."""
+
+    chunks: Callable[[], Iterable[bytes]]
 
 
 def write(stream: BinaryIO, tensors: Iterable[TensorSource], metadata: Mapping[str, str] | None = None) -> int:
@@ -256,15 +262,19 @@ def write(stream: BinaryIO, tensors: Iterable[TensorSource], metadata: Mapping[s
     Raises InvalidFile if a source gives more or fewer bytes than its shape has, or has a name that we refuse to read.
     """
     ordered = sorted(tensors, key=lambda tensor: (-DTYPE_SIZES[tensor.dtype], tensor.name))
-    header = _encode_header(ordered, metadata or {})
-    stream.write(struct.pack("<Q", len(header)) + header)
-    position = 8 + len(header)
+    header = encode_header(ordered, metadata or {})
+    stream.write(header)
+    position = len(header)
     for tensor in ordered:
         position += _write_tensor(stream, tensor)
     return position
 
 
-def _encode_header(tensors: Sequence[TensorSource], metadata: Mapping[str, str]) -> bytes:
+def encode_header(tensors: Sequence[TensorOutline], metadata: Mapping[str, str], room: int = 0) -> bytes:
+    """A file up to its data, of `room` bytes at least: its length and the header of tensors in their order.
+
+    Raises InvalidFile for a name that comes twice, or that we refuse to read.
+    """
     document: dict[str, Any] = {_METADATA: dict(sorted(metadata.items()))} if metadata else {}
     limits, position = Limits(), 0
     for tensor in tensors:
@@ -275,7 +285,9 @@ def _encode_header(tensors: Sequence[TensorSource], metadata: Mapping[str, str])
         document[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": offsets}
         position = offsets[1]
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    return text + b" " * (-len(text) % 8)
+    text = text.ljust(room - 8)
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
 def _write_tensor(stream: BinaryIO, tensor: TensorSource) -> int:

@@ -33,13 +33,14 @@ def save(text: str, folder: Path, dtype: str = "float32", **adapters: object) ->
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_factors_are_read_as_float32_with_their_scaling() -> None:
+def test_factors_are_read_as_they_are_stored_with_their_scaling_and_widened_to_compute() -> None:
     stored = load_file(SENTIMENT / WEIGHTS_NAME)
     module = minilm("sentiment-r8").modules[0]
     assert torch.equal(module.delta.A, stored[f"base_model.model.{module.name}.lora_A.weight"])
     assert module.delta.scaling == 2.0
     bf16 = minilm("genre-r16-rslora-bf16").modules[0]
-    assert bf16.delta.A.dtype == torch.float32
+    assert bf16.delta.A.dtype == torch.bfloat16
+    assert bf16.true_delta.A.dtype == torch.float32 and torch.equal(bf16.true_delta.dense(), bf16.delta.dense())
     assert bf16.delta.scaling == 4.0  # 16 / sqrt(16)
 
 

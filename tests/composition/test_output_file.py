@@ -56,3 +56,19 @@ def test_an_error_while_writing_reaches_the_caller(tmp_path: Path) -> None:
         out.put(out.buffer(10))
         with pytest.raises(OSError, match="No space"):
             out.finish()
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_the_first_bytes_can_be_replaced_where_nothing_is_hashed(tmp_path: Path, direct: bool) -> None:
+    with OutputFile(tmp_path / "file", lambda _: None, direct=direct, hashed=False) as out:
+        for _ in range(3):
+            buffer = out.buffer(9000)
+            buffer[:] = b"a" * 9000
+            out.put(buffer)
+        out.rewrite_start(b"b" * 5000)
+        out.sync()
+        with pytest.raises(ValueError, match="hashed"):
+            out.finish()
+    assert (tmp_path / "file").read_bytes() == b"b" * 5000 + b"a" * 22_000
+    with OutputFile(tmp_path / "hashed", lambda _: None) as out, pytest.raises(ValueError, match="hashed"):
+        out.rewrite_start(b"b")

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from composition.small_core import Core, Factors, Grams, by_grams, by_grams_together, by_householder
+from composition.grams import Grams
+from composition.small_core import Core, Factors, by_grams, by_grams_together, by_householder
 
 
 def factors(out: int, inside: int, rank: int, *, seed: int, scaling: float = -0.3) -> Factors:
@@ -24,7 +25,7 @@ def same(one: Core | None, two: Core | None) -> bool:
 
 
 def alone(item: Factors) -> Core | None:
-    return by_grams(*item, Grams.of(*item[:2]))
+    return by_grams(*item, Grams.of([item[0]], [item[1]]))
 
 
 @pytest.mark.parametrize("batched", [False, True])

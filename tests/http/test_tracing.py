@@ -124,7 +124,7 @@ class Lines(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(json.loads(record.getMessage()))
+        self._lines.extend(map(json.loads, record.getMessage().splitlines()))
 
 
 def ask(folder: Path, environment: dict[str, str], found: Collected) -> None:
