@@ -33,8 +33,9 @@ demo: $(READY)  ## the main job on real adapters, with SQLite and a folder
 serve: $(READY)  ## the registry in ADAPTERS_HOME over HTTP, for this machine
 	@$(BIN)/adapters serve $(ARGS)
 
+WORKERS := $(shell expr `getconf _NPROCESSORS_ONLN` + 1)  # one more than cores: some tests wait for disks and servers
 test: $(READY)  ## every test but those that need Ceph
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not ceph' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not ceph' $(ARGS)
 
 test-ceph: $(READY)  ## install and start a Ceph RGW, run the S3 contract suite and the end-to-end tests on it
 	PYTHON=$(BIN)/python tests/ceph/run $(ARGS)

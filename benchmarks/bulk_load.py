@@ -75,7 +75,7 @@ def _values(table: Table, rows: Iterable[dict[str, Any]], convert: dict[str, Con
     ordered = itemgetter(*(column.name for column in table.columns))
     for row in rows:
         for name, converted in convert.items():
-            row[name] = converted(row[name])
+            row[name] = None if row[name] is None else converted(row[name])
         yield ordered(row)
 
 

@@ -86,7 +86,7 @@ def t_tails(t: float, freedom: int) -> float:
     x = freedom / (freedom + t * t)
     a, b = freedom / 2, 0.5
     if x > (a + 1) / (a + b + 2):
-        return 1.0 - _beta_share(1 - x, b, a)
+        return 1.0 - _beta_share(t * t / (freedom + t * t), b, a)  # 1 - x would lose what a small t is
     return _beta_share(x, a, b)
 
 

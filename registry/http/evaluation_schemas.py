@@ -1,6 +1,6 @@
 """The shapes of what was measured of versions, and of versions side by side."""
 
-from registry.http.schemas import DIGEST, DIGITS, NAME, TIME, Shape, example
+from registry.http.schemas import DIGEST, DIGITS, NAME, TIME, Shape, example, example_of
 
 
 class ExampleResults(Shape):
@@ -85,6 +85,14 @@ class MeasuredDifference(Shape):
 class ComparedRow(Shape):
     """A metric on a content of a data set. Values and differences are in the versions' order, the first's one null."""
 
+    model_config = example(
+        metric="accuracy",
+        dataset="heldout",
+        dataset_sha256=DIGITS,
+        values=[0.842, 0.860],
+        differences=[None, example_of(MeasuredDifference)],
+    )
+
     metric: str
     dataset: str | None
     dataset_sha256: str | None
@@ -94,6 +102,8 @@ class ComparedRow(Shape):
 
 class Compared(Shape):
     """Versions side by side; `level` is that of the intervals."""
+
+    model_config = example(level=0.95, versions=[example_of(ComparedVersion)] * 2, rows=[example_of(ComparedRow)])
 
     level: float
     versions: list[ComparedVersion]

@@ -99,7 +99,7 @@ class Expired(Shape):
     "/expire",
     operation_id="uploads_expire",
     summary="Forget uploads that nobody finished; for operators",
-    responses=documented(Expired, 403),
+    responses=documented(Expired, 400, 403),
 )
 def expire(registry: Asked, body: Expiry) -> Expired:
     """A server does so every hour by itself, after seven days."""

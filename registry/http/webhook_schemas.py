@@ -1,8 +1,6 @@
 """The shapes of webhooks and of what became of their messages."""
 
-from pydantic import ConfigDict
-
-from registry.http.schemas import NAME, TIME, Shape, example
+from registry.http.schemas import NAME, TIME, Shape, example, example_of
 
 
 class Webhook(Shape):
@@ -46,7 +44,7 @@ class Webhook(Shape):
 class NewWebhook(Webhook):
     """A webhook and its secret, which nobody sees again."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={})
+    model_config = example(**example_of(Webhook), secret="whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")  # noqa: S106 - an example
 
     secret: str
 

@@ -65,7 +65,7 @@ def every_change_is_told() -> Iterator[None]:
 
     def committed(connection: Any) -> None:
         tables = written.pop(id(connection), set())
-        upload = "blob_possessions" in tables and tables <= _UPLOAD
+        upload = bool(tables & {"blob_possessions", "uploads"}) and tables <= _UPLOAD
         if tables & _READ_BY_LOOK_UPS and "events" not in tables and not upload:
             untold.append(tables)
 
