@@ -60,7 +60,7 @@ def _hash(file: Path) -> None:
 
 def run_merge(folder: Path) -> None:
     from composition.base_merge import merge_shards
-    from composition.changes import changes_of
+    from composition.changes import Contribution, changes_of
     from composition.low_rank import LowRank
     from composition.merge_plan import Plan
     from composition.placement import place_modules, product
@@ -70,12 +70,12 @@ def run_merge(folder: Path) -> None:
 
     stored, weights = read_base(folder / "base"), open_weights(folder / "adapter")
     places = place_modules(weights.spec.modules, stored, headers_index(stored), name="base")
-    contributions = []
+    contributions: list[Contribution] = []
     with OpenFiles.of(weights.files) as files:
         for module in weights.spec.modules:
             factors = read_factors(files, weights, module)
             delta = LowRank(factors.right, factors.left, factors.scaling)
-            contributions.append(product(places[module.name][0], delta))
+            contributions += product(places[module.name][0], delta)
     plan = Plan(folder / "base", folder / "out", shards_of(stored, folder / "base"), {})
     merge_shards(plan, changes_of(contributions), workers=os.cpu_count() or 1, progress=lambda *_: None)
 
