@@ -44,7 +44,8 @@ def tables(document: Document) -> str:
 def _machine(document: Document) -> str:
     facts = {**document["machine"], **document["versions"]}
     listed = ", ".join(f"{key} {value}" for key, value in facts.items())
-    return f"Scored in {document['precision']}: {listed}."
+    precision = document["precision"]
+    return f"Chosen in {precision['dev']}, scored in {precision['test']}: {listed}."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -22,6 +22,7 @@ from examples.score import Scorer
 
 CACHE = Path("build/quality")
 LIMITS = {"dev": 200, "test": 400}  # examples of a task
+PRECISIONS = {"dev": "bfloat16", "test": "float32"}  # what is reported isn't blurred; what only chooses may be
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,10 @@ class Job:
 
 
 class Judge:
-    """Merges and scores. One thread: several judges work side by side, one a core.
+    """Merges, in float32, and scores. One thread: several judges work side by side, one a core."""
 
-    `precision` is what the model computes in; merges are computed in float32 in any case.
-    """
-
-    def __init__(self, precision: str) -> None:
+    def __init__(self) -> None:
         torch.set_num_threads(1)
-        self._precision = precision
         self._scorers: dict[str, Scorer] = {}
         self._workbench: Workbench | None = None
 
@@ -48,25 +45,26 @@ class Judge:
         if self._workbench is None:
             self._workbench = Workbench(scorer)
         merged = self._workbench.merge(job.arm)
-        place = CACHE / f"{_digest(merged.deltas)}-{job.split}-{self._precision}.json"
+        place = CACHE / f"{_digest(merged.deltas)}-{job.split}-{PRECISIONS[job.split]}.json"
         known = json.loads(place.read_text()) if place.exists() else {}
         if missing := [task for task in job.tasks if task not in known]:
-            known |= self._hits(scorer, merged.deltas, missing)
+            known |= _hits(scorer, merged.deltas, missing, precision=PRECISIONS[job.split])
             fresh = place.with_suffix(f".{multiprocessing.current_process().pid}")
             fresh.write_text(json.dumps(known))
             fresh.replace(place)
         return Outcome({task: tuple(map(int, known[task])) for task in job.tasks}, merged.kept)
 
-    def _hits(self, scorer: Scorer, deltas: Deltas, names: Sequence[str]) -> dict[str, str]:
-        tasks = {name: scorer.task(name) for name in names}  # their heads are the base's, in float32
-        lower = torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision == "bfloat16")
-        with _changed(scorer.base, deltas) as model, lower:
-            return {name: "".join(map(str, scorer.hits(model, task).int().tolist())) for name, task in tasks.items()}
-
     def _scorer(self, split: str) -> Scorer:
         if split not in self._scorers:
             self._scorers[split] = Scorer([], split, LIMITS[split])
         return self._scorers[split]
+
+
+def _hits(scorer: Scorer, deltas: Deltas, names: Sequence[str], *, precision: str) -> dict[str, str]:
+    tasks = {name: scorer.task(name) for name in names}  # their heads are the base's, in float32
+    lower = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    with _changed(scorer.base, deltas) as model, lower:
+        return {name: "".join(map(str, scorer.hits(model, task).int().tolist())) for name, task in tasks.items()}
 
 
 @contextmanager
@@ -94,9 +92,9 @@ def _digest(deltas: Deltas) -> str:
 _judge: Judge | None = None
 
 
-def _begin(precision: str) -> None:
+def _begin() -> None:
     global _judge
-    _judge = Judge(precision)
+    _judge = Judge()
 
 
 def _work(job: Job) -> Outcome:
@@ -107,9 +105,9 @@ def _work(job: Job) -> Outcome:
 class Pool:
     """Judges in processes of their own."""
 
-    def __init__(self, workers: int, precision: str) -> None:
+    def __init__(self, workers: int) -> None:
         CACHE.mkdir(parents=True, exist_ok=True)
-        self._pool = multiprocessing.get_context("spawn").Pool(workers, _begin, (precision,))
+        self._pool = multiprocessing.get_context("spawn").Pool(workers, _begin)
 
     def close(self) -> None:
         self._pool.terminate()
