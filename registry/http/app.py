@@ -35,6 +35,7 @@ from registry.http import (
 )
 from registry.http.answers import Answers, Desk
 from registry.http.counter import COUNTER, Counter
+from registry.http.hub import ROUTES as HUB
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
@@ -113,6 +114,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         app.add_middleware(tracing.middleware)
     for room in ROOMS:
         app.include_router(room.routes)
+    app.router.routes.extend(HUB)  # last: their templates begin with any team's name
     return app
 
 
