@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MOST = 2**20  # bytes of a document
 MOST_OF_A_BASE = 64 * 2**20  # a tensor index has a line for each of up to 200,000 tensors
 MOST_OF_AN_EVALUATION = 8 * 2**20  # 50,000 examples
+MOST_OF_A_XORB = 65 * 2**20  # and of a shard; both are written to the disk as they come
+_XET = "/api/xet/"
 _STREAMED = ("/v1/uploads/",)  # paths of PUT whose bodies are streamed, and counted where they go
 
 
@@ -36,6 +38,8 @@ class BodyLimit:
 def _limit(path: str) -> int:
     if path == "/v1/bases":
         return MOST_OF_A_BASE
+    if path.startswith(_XET):
+        return MOST_OF_A_XORB
     return MOST_OF_AN_EVALUATION if path.endswith("/evaluations") else MOST
 
 

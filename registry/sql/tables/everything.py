@@ -20,6 +20,7 @@ from registry.sql.tables import (
     version_parts,
     versions,
     webhooks,
+    xorbs,
 )
 from registry.sql.tables.base import Row
 
@@ -41,6 +42,7 @@ NOUNS = (
     jobs,
     webhooks,
     quotas,
+    xorbs,
 )
 
 
