@@ -8,7 +8,7 @@
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note; landing.py: files on their way)
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it
-    xorbs.py         packs of chunks, as Xet's clients send them; rebuilding.py makes files of them (shelf.py: the packs)
+    xorbs.py         packs of chunks, as Xet's clients send them; rebuilding.py makes files of them (out of shelf.py)
     aliases.py       promote, rollback, history: one `move_alias` for all
     comparison.py    versions side by side, with paired differences
     gates.py         what a version must show before an alias may point at it

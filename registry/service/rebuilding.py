@@ -16,7 +16,6 @@ from registry.domain.records import Upload
 from registry.domain.rights import Scope
 from registry.domain.xorbs import Span, Xorb
 from registry.service.arrivals import parts_of
-from registry.service.completion import Stopped
 from registry.service.shelf import Shelf
 from registry.service.uploads import Uploads
 from registry.service.xorbs import end_epoch
@@ -54,8 +53,7 @@ class Rebuilding(Uploads):
             named = _check(shard, shelf)
             of, made = sum(file.size for file in shard.files), 0
             for file in shard.files:
-                before = made
-                self._take_file(shelf, file, lambda count, before=before: watch(before + count, of))
+                self._take_file(shelf, file, _beyond(made, of, watch))
                 made += file.size
             self._settle_xorbs(shelf, named)
 
@@ -86,7 +84,7 @@ class Rebuilding(Uploads):
     def _make_claimed(self, upload: Upload, shelf: Shelf, file: "ShardFile", watch: Watch) -> None:
         try:
             with self._held(upload, lambda: False) as hold:
-                self._make_file(shelf, file, lambda count: (watch(count), hold(count))[0])
+                self._make_file(shelf, file, _both(watch, hold))
             self._register(upload)
         except BaseException:
             self._give_up_making(upload)
@@ -170,6 +168,19 @@ class Rebuilding(Uploads):
                     dropped = catalog.xorbs.unstage(xorb)
                 if dropped:
                     self.blobs.discard(xorb.staged)
+
+
+def _beyond(made: int, of: int, watch: Callable[[int, int], None]) -> Watch:
+    """Progress of one file, as that of all."""
+    return lambda count: watch(made + count, of)
+
+
+def _both(watch: Watch, hold: Watch) -> Watch:
+    def told(count: int) -> None:
+        watch(count)
+        hold(count)
+
+    return told
 
 
 def _chunks(opened: AbstractContextManager[BinaryIO]) -> Iterator[bytes]:

@@ -114,7 +114,7 @@ def end_epoch(catalog: Catalog, team: str) -> None:
 
 
 def _check_room(catalog: Catalog, team: str, size: int) -> None:
-    """Refuse more waiting bytes than a team may have, its files and those on their way counted. Raises QuotaExceeded."""
+    """Refuse more waiting bytes than a team has room for beside its files. Raises QuotaExceeded."""
     held = catalog.quotas.lock(team)
     used, limit = catalog.xorbs.staged_bytes(team), MOST_STAGED
     if held and held.quota.bytes is not None:

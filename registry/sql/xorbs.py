@@ -49,7 +49,7 @@ class Xorbs:
         if insert_absent(self._connection, xorbs, [row]):
             return None
         mine = (xorbs.c.namespace_id == namespace_id) & (xorbs.c.name == name)
-        found = self._connection.scalar(select(xorbs.c.staged).where(mine).with_for_update())
+        found: str | None = self._connection.scalar(select(xorbs.c.staged).where(mine).with_for_update())
         if found is None:
             return staged
         self._connection.execute(update(xorbs).where(mine).values(staged=staged, seen_at=at))
@@ -111,7 +111,8 @@ class Xorbs:
     def epoch(self, team: str) -> str | None:
         """In which epoch a team's clients are; None if it has none yet, or isn't there."""
         mine = xorb_caches.c.namespace_id == _team_id(team).scalar_subquery()
-        return self._connection.scalar(select(xorb_caches.c.epoch).where(mine))
+        found: str | None = self._connection.scalar(select(xorb_caches.c.epoch).where(mine))
+        return found
 
     def begin_epoch(self, team: str, epoch: str, *, after: str | None) -> str | None:
         """Begin an epoch in place of `after`, unless another one was begun; which one it is. None: no such team."""

@@ -69,7 +69,7 @@ class Shard:
 
 
 def read_shard(stream: BinaryIO, *, size: int) -> Shard:
-    """Read a shard of `size` bytes, whose stream stands at its beginning. Memory is linear in it. Raises InvalidFile."""
+    """Read a shard of `size` bytes from its beginning; memory is linear in them. Raises InvalidFile."""
     if size > MOST_SENT:
         raise InvalidFile(_PATH, "its length", f"a shard has at most {MOST_SENT} bytes, not {size}")
     source = _Source(stream, size)

@@ -4,7 +4,7 @@ A client asks for a token and gets back its own, with the address of the team's 
 it (see registry.service.xorbs). Nothing is read here: downloads go over plain HTTP.
 
     POST {store}/v1/xorbs/default/{xorb}    keeps a xorb
-    POST {store}/v2/shards                  makes files, and tells how far it is, a line at a time, for as long as it takes
+    POST {store}/v2/shards                  makes files, and tells how far it is, a line at a time
     POST {store}/v1/shards                  the same with one answer in the end; its clients wait without a limit
 
 What else clients may ask of such a store (what chunks others have, grants, telemetry) is optional, and answered as
