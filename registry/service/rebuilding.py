@@ -146,7 +146,9 @@ class Rebuilding(Uploads):
             xorb = shelf.get(segment.xorb)
             for first, end in xorb.missing(segment.first, segment.end):
                 start = offset + xorb.length_of(segment.first, first)
-                found.setdefault((xorb.id, first), Span(first, end, file.sha256, start))
+                known = found.get((xorb.id, first))
+                if known is None or known.end < end:  # of two that begin alike, the longer one
+                    found[xorb.id, first] = Span(first, end, file.sha256, start)
             offset += segment.size
             if len(found) >= _SPANS_AT_ONCE:
                 self._note_spans(shelf, found)

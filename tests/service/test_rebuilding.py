@@ -107,6 +107,16 @@ def test_files_share_a_xorb_and_what_no_file_has_waits(registry: Registry) -> No
         assert content(registry, parts) == plain(parts)
 
 
+def test_a_chunk_that_comes_again_before_its_xorb_goes_on_hides_nothing(registry: Registry) -> None:
+    send(registry, ONE)
+    parts = [Part(ONE, 0, 1), Part(ONE, 0, 1), Part(ONE, 0, 5)]
+    make(registry, shard([file_records(parts)], [ONE]))
+    assert staged(registry) == 0
+    rest = [Part(ONE, 1, 5), Part(ONE, 0, 2)]
+    make(registry, shard([file_records(rest)]))
+    assert content(registry, rest) == plain(rest)
+
+
 def test_a_shard_sent_twice_or_at_once_makes_its_files_once(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

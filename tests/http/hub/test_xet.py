@@ -1,0 +1,235 @@
+"""Xet's own client, hf_xet, pushes into a server: what it sends, what it needn't send again, and what it is told."""
+
+import hashlib
+import io
+import json
+import random
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hf_xet
+import pytest
+import urllib3
+
+from registry.domain.quotas import Quota
+from registry.domain.rights import Role
+from registry.http.hub import xet
+from tests.http.conftest import Client, Server
+from tests.xet.packing import Packed, Part, file_records, shard, xorb
+
+MIB = 1 << 20
+ONE = xorb([b"alpha", b"beta", b"gamma"], scheme=1)
+WHOLE = [Part(ONE, 0, 3)]
+# What is asked here is of the client and the wire, not of the database.
+pytestmark = pytest.mark.parametrize("backend", ["sqlite"], scope="session", indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def client_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client without memories, which tells nobody how it went."""
+    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet-cache"))
+
+
+@pytest.fixture
+def ann(server: Server) -> Client:
+    for team in ("acme", "other"):
+        server.registry.create_team(team)
+    return server.client("ann", "acme", Role.WRITER)
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def floats(size: int) -> bytes:
+    """Trained weights as a file has them: half of each number is noise."""
+    numbers = random.Random(1)
+    return struct.pack(f"<{size // 4}f", *(numbers.gauss(0, 0.02) for _ in range(size // 4)))
+
+
+def push(client: Client, *contents: bytes, team: str = "acme") -> Any:
+    """Send files as huggingface_hub does; returns what the client says of it."""
+    address = f"{client.url}/api/models/{team}/adapter/xet-write-token/main"
+    commit = hf_xet.XetSession().new_upload_commit(
+        token_refresh_url=address, token_refresh_headers={"Authorization": f"Bearer {client.token}"}
+    )
+    handles = [commit.start_upload_bytes(content, sha256=hf_xet.COMPUTE_SHA256) for content in contents]
+    report = commit.wait_to_finish()
+    assert [handle.result().xet_info.sha256 for handle in handles] == [hashlib.sha256(c).hexdigest() for c in contents]
+    return report.dedup_metrics
+
+
+def stored(server: Server, content: bytes) -> bool:
+    sha256 = hashlib.sha256(content).hexdigest()
+    with server.registry.blobs.open(sha256) as stream:
+        return stream.read() == content
+
+
+def has(server: Server, team: str, content: bytes) -> bool:
+    return server.registry.begin_upload(team, hashlib.sha256(content).hexdigest(), len(content)).done
+
+
+def store_of(client: Client, team: str = "acme") -> str:
+    """The path of a team's store."""
+    answer = client.get(f"/api/models/{team}/adapter/xet-write-token/main")
+    assert answer.status == 200, answer.data
+    return str(answer.json()["casUrl"]).removeprefix(client.url)
+
+
+def send(client: Client, packed: Packed, *, to: str) -> urllib3.BaseHTTPResponse:
+    return client.request("POST", f"{to}/v1/xorbs/default/{packed.name}", body=packed.sent)
+
+
+def test_files_of_any_size_arrive_and_nothing_else_stays(server: Server, ann: Client) -> None:
+    contents = [noise(300_000), floats(5 * MIB), b"short", bytes(3 * MIB) + noise(MIB, 2)]
+    sent = push(ann, *contents)
+    assert sent.xorb_bytes_uploaded < 0.95 * sum(map(len, contents))  # compressed
+    for content in contents:
+        assert stored(server, content) and has(server, "acme", content)
+    assert list(server.registry.blobs.staged()) == []
+
+
+def test_a_large_file_arrives_and_after_an_edit_only_what_is_new_is_sent(server: Server, ann: Client) -> None:
+    content = noise(70 * MIB)
+    assert push(ann, content).xorb_bytes_uploaded > len(content)
+    edited = content[: 30 * MIB] + b"an edit" + content[30 * MIB :]
+    again = push(ann, edited)
+    assert 0 < again.xorb_bytes_uploaded < MIB
+    assert stored(server, edited) and has(server, "acme", edited)
+    assert push(ann, edited).xorb_bytes_uploaded == 0
+    assert list(server.registry.blobs.staged()) == []
+
+
+def test_another_team_sends_all_of_it(server: Server, ann: Client) -> None:
+    content = noise(2 * MIB)
+    push(ann, content)
+    bob = server.client("bob", "other", Role.WRITER)
+    assert not has(server, "other", content)
+    assert push(bob, content, team="other").xorb_bytes_uploaded > len(content)
+    assert has(server, "other", content)
+
+
+def test_a_client_that_remembers_too_much_fails_once_and_then_sends_everything(server: Server, ann: Client) -> None:
+    content = noise(2 * MIB)
+    push(ann, content)
+    server.registry.blobs.delete(hashlib.sha256(content).hexdigest())
+    with pytest.raises(RuntimeError, match="push again: everything is sent anew"):
+        push(ann, content + b"more")
+    assert push(ann, content + b"more").xorb_bytes_uploaded > len(content)
+    assert stored(server, content + b"more")
+
+
+def test_a_clients_user_reads_why_a_file_was_refused(server: Server, ann: Client) -> None:
+    server.registry.set_quota("acme", Quota(uploads=0))
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="the team acme has 0 uploads and may have 0"):
+        push(ann, noise(200_000))
+    server.registry.set_quota("acme", Quota(bytes=1000))
+    with pytest.raises(RuntimeError, match="413"):
+        push(ann, noise(200_000, 1))
+    assert time.monotonic() - began < 10  # it isn't tried again and again
+
+
+# -- the wire ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_is_the_callers_own_and_its_store_the_teams(server: Server, ann: Client) -> None:
+    answer = ann.get("/api/models/acme/adapter/xet-write-token/main")
+    told = answer.json()
+    assert told["accessToken"] == ann.token
+    assert told["casUrl"].startswith(f"{server.url}/api/xet/acme/")
+    assert told["exp"] > time.time() + 300
+    assert answer.headers["X-Xet-Cas-Url"] == told["casUrl"]
+    assert answer.headers["X-Xet-Access-Token"] == ann.token
+    assert answer.headers["X-Xet-Token-Expiration"] == str(told["exp"])
+
+
+def test_only_who_may_write_gets_a_token_or_sends_anything(server: Server, ann: Client) -> None:
+    store = store_of(ann)
+    reader, stranger = server.client("ron", "acme", Role.READER), server.client("sue", "other")
+    for client, status in ((reader, 403), (stranger, 404), (server.nobody, 401)):
+        assert client.get("/api/models/acme/adapter/xet-write-token/main").status == status
+        assert send(client, ONE, to=store).status == status
+        assert client.request("POST", f"{store}/v1/shards", body=shard([])).status == status
+    assert ann.get("/api/models/acme/adapter.at.production/xet-write-token/main").status == 403
+    assert list(server.registry.blobs.staged()) == []
+
+
+def test_what_is_wrong_is_refused_as_the_clients_fault_and_nothing_is_kept(server: Server, ann: Client) -> None:
+    store = store_of(ann)
+    assert send(ann, Packed(ONE.name, ONE.sent[:-1], ONE.chunks), to=store).status == 400
+    assert send(ann, Packed("x" * 64, ONE.sent, ONE.chunks), to=store).status == 400
+    assert send(ann, ONE, to=store).json() == {"was_inserted": True}
+    lies = {
+        shard([file_records(WHOLE, sha256="00" * 32)]): 400,
+        shard([file_records([Part(ONE, 0, 4, 14)])]): 400,
+        b"no shard at all": 400,
+        shard([file_records([Part(xorb([b"?"]), 0, 1)])]): 409,
+    }
+    for body, status in lies.items():
+        assert ann.request("POST", f"{store}/v1/shards", body=body).status == status
+        answer = ann.request("POST", f"{store}/v2/shards", body=body)
+        last = json.loads(answer.data.splitlines()[-1])
+        assert (answer.status, last["type"], last["retryable"]) == (200, "error", False)
+    assert list(server.registry.blobs.list()) == []
+    assert ann.request("POST", f"{store}/v1/shards", body=shard([file_records(WHOLE)])).json() == {"result": 1}
+
+
+def test_a_body_beyond_any_xorb_is_not_read_to_its_end(server: Server, ann: Client) -> None:
+    class Endless(io.RawIOBase):
+        sent = 0
+
+        def read(self, count: int = -1) -> bytes:
+            if self.sent > 80 * MIB:
+                return b""
+            self.sent += MIB
+            return bytes(MIB)
+
+    endless = Endless()
+    try:
+        status = ann.request("POST", f"{store_of(ann)}/v1/xorbs/default/{ONE.name}", body=endless).status
+    except urllib3.exceptions.HTTPError:
+        status = 413  # the server hung up while it was written to
+    assert status == 413
+    assert endless.sent < 80 * MIB
+    assert list(server.registry.blobs.staged()) == []
+
+
+def test_a_client_that_waits_is_told_that_it_goes_on_and_one_that_leaves_finds_it_done(
+    server: Server, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xet, "BEAT", 0.02)
+    slowly(monkeypatch, server, seconds=0.5)
+    store = store_of(ann)
+    send(ann, ONE, to=store)
+    body = shard([file_records(WHOLE)])
+    lines = ann.request("POST", f"{store}/v2/shards", body=body).data.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert {event["type"] for event in events[:-1]} == {"validating"}
+    assert len(events) > 3 and events[-1] == {"type": "result"}
+    later = shard([file_records(WHOLE * 2)])
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        ann.request("POST", f"{store}/v1/shards", body=later, timeout=0.1)
+    wait_for(lambda: server.registry.blobs.stat(hashlib.sha256(ONE.plain * 2).hexdigest()) is not None)
+
+
+def slowly(monkeypatch: pytest.MonkeyPatch, server: Server, *, seconds: float) -> None:
+    """Let the store take a while for each blob."""
+    kind = type(server.registry.blobs)
+    put = kind.put
+
+    def slow(*arguments: Any, **options: Any) -> bool:
+        time.sleep(seconds)
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(kind, "put", slow)
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not reached():
+        assert time.monotonic() < until
+        time.sleep(0.01)
