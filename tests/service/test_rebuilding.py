@@ -131,6 +131,7 @@ def test_a_shard_sent_twice_or_at_once_makes_its_files_once(
     assert staged(registry) == 0
 
 
+@once
 @pytest.mark.parametrize(
     ("data", "error"),
     [
@@ -154,6 +155,7 @@ def test_a_shard_that_lies_is_refused_and_nothing_is_kept(
     assert content(registry, WHOLE) == plain(WHOLE)
 
 
+@once
 def test_a_xorb_that_is_not_what_its_name_says_is_refused_and_nothing_is_kept(registry: Registry) -> None:
     for sent in (TWO.sent, ONE.sent[:-1], b""):
         with pytest.raises(InvalidFile):
@@ -174,8 +176,7 @@ def test_a_file_that_repeats_a_little_without_end_is_refused(
     with pytest.raises(InvalidFile, match="repeats itself"):
         make(registry, shard([file_records([Part(ONE, 0, 5)] * 9)]))
     make(registry, shard([file_records([Part(ONE, 0, 5)] * 7)]))
-    assert_that = [Part(ONE, 0, 5)] * 7
-    assert content(registry, assert_that) == plain(assert_that)
+    assert has(registry, [Part(ONE, 0, 5)] * 7)
 
 
 def test_the_name_of_anothers_xorb_is_worth_nothing(registry: Registry) -> None:
@@ -190,6 +191,7 @@ def test_the_name_of_anothers_xorb_is_worth_nothing(registry: Registry) -> None:
     assert len(list(registry.blobs.list())) == 1
 
 
+@once
 def test_who_may_not_write_to_a_team_may_not_send_anything(registry: Registry) -> None:
     for role, error in ((Role.READER, NotAllowed), (None, TeamNotFound)):
         bob = member(registry, f"bob-{role}", **({"ours": role} if role else {"theirs": Role.OWNER}))
@@ -219,6 +221,7 @@ def test_a_client_that_names_what_is_not_there_is_told_to_forget(registry: Regis
     assert registry.xorb_epoch("ours") == after
 
 
+@once
 def test_xorbs_that_wait_too_long_are_forgotten_and_their_clients_told(registry: Registry, clock: Clock) -> None:
     send(registry, ONE, TWO)
     make(registry, shard([file_records([Part(ONE, 0, 5), Part(TWO, 0, 1)])], [ONE, TWO]))
@@ -235,6 +238,7 @@ def test_xorbs_that_wait_too_long_are_forgotten_and_their_clients_told(registry:
         make(registry, shard([file_records([Part(TWO, 0, 1)])]))
 
 
+@once
 def test_what_no_client_remembers_any_more_is_forgotten(registry: Registry, clock: Clock) -> None:
     send(registry, ONE, TWO)
     make(registry, shard([file_records(WHOLE)], [ONE, TWO]))
