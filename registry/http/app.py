@@ -36,6 +36,7 @@ from registry.http import (
 from registry.http.answers import Answers, Desk
 from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
+from registry.http.hub.xet import Slots
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
@@ -103,6 +104,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.settings = settings
     app.state.metrics = Metrics(settings.metrics_folder)
     app.state.verifier = Verifier()
+    app.state.slots = Slots()
     record = Record(app.state.metrics)
     errors.install(app)
     app.add_middleware(Answers)
