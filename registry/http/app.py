@@ -34,6 +34,7 @@ from registry.http import (
     webhooks,
 )
 from registry.http.answers import Answers, Desk
+from registry.http.capabilities import Capabilities
 from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
 from registry.http.limits import BodyLimit
@@ -103,6 +104,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.settings = settings
     app.state.metrics = Metrics(settings.metrics_folder)
     app.state.verifier = Verifier()
+    app.state.capabilities = Capabilities(settings.secret)
     record = Record(app.state.metrics)
     errors.install(app)
     app.add_middleware(Answers)
