@@ -2,6 +2,7 @@
 
     core.py          database, blobs, caller, clock; who may do what is asked for there
     lookup.py        references -> versions, listings, search, lineage, differences
+    history.py       commits: what a revision shows, and what came before it
     resolution.py    the look-up that serving stacks ask for
     bases.py         base models, and settling which one a version belongs to
     publishing.py    the one gate for everything that becomes a version
@@ -29,6 +30,7 @@ from registry.service.bases import Bases
 from registry.service.comparison import Comparison
 from registry.service.editing import Editing
 from registry.service.gates import Gates
+from registry.service.history import History
 from registry.service.quotas import Quotas
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
@@ -47,6 +49,7 @@ class Registry(
     Uploads,
     Bases,
     Resolution,
+    History,
     Aliases,
     Stewardship,
     Comparison,

@@ -83,8 +83,8 @@ class Adapters:
         self._connection.execute(update(adapters).where(adapters.c.name_key == name.key).values(values))
 
     def delete(self, name: AdapterName, *, at: datetime) -> None:
-        """Leave a tombstone: the name, its counter and its history stay. The caller holds its lock."""
-        values = {"deleted_at": at, "updated_at": at, "description": None, "metadata": None}
+        """Leave a tombstone: the name, its counter and its history stay, main is empty. The caller holds its lock."""
+        values = {"deleted_at": at, "updated_at": at, "head": None, "description": None, "metadata": None}
         self._connection.execute(update(adapters).where(adapters.c.name_key == name.key).values(values))
 
     def list(
