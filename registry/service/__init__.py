@@ -9,6 +9,7 @@
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note; landing.py: files on their way)
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it
+    tags.py          notes on commits
     aliases.py       promote, rollback, history: one `move_alias` for all
     comparison.py    versions side by side, with paired differences
     gates.py         what a version must show before an alias may point at it
@@ -34,6 +35,7 @@ from registry.service.history import History
 from registry.service.quotas import Quotas
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
+from registry.service.tags import Tags
 from registry.service.transfers import Transfers
 from registry.service.uploads import Uploads
 from registry.service.watching import Watching
@@ -51,6 +53,7 @@ class Registry(
     Resolution,
     History,
     Aliases,
+    Tags,
     Stewardship,
     Comparison,
     Gates,

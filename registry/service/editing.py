@@ -29,7 +29,7 @@ class Editing(UseCases):
         """
         with self.database.writing() as catalog:
             self.require(catalog, name, Scope.WRITE)
-            adapter = _locked(catalog, name)
+            adapter = held(catalog, name)
             text = adapter.description if description is None else check_text("the description", description)
             kept = {key: value for key, value in {**adapter.metadata, **(metadata or {})}.items() if value is not None}
             check_metadata(kept)
@@ -51,12 +51,13 @@ class Editing(UseCases):
         with self.database.writing() as catalog:
             self.require(catalog, name, Scope.ADMIN)
             catalog.quotas.lock(name.team)  # goes before the adapter's
-            adapter = _locked(catalog, name)
+            adapter = held(catalog, name)
             if adapter.aliases and not force:
                 raise AliasInUse(str(adapter.name), ", ".join(adapter.aliases))
             at = self.clock()
             purged = catalog.versions.purge_all(adapter.name, reason=reason)
             catalog.adapters.delete(adapter.name, at=at)
+            catalog.tags.delete_all(adapter.name)
             recount(catalog, name.team)
             mover = Mover(self.actor, at, reason)
             for alias in adapter.aliases:
@@ -66,7 +67,7 @@ class Editing(UseCases):
             return _found(catalog, name)
 
 
-def _locked(catalog: Catalog, name: AdapterName) -> Adapter:
+def held(catalog: Catalog, name: AdapterName) -> Adapter:
     """An adapter that is there, held until the commit. Raises AdapterNotFound, Gone."""
     adapter = _found(catalog, catalog.adapters.lock(name))
     if adapter.deleted_at is not None:
