@@ -134,6 +134,10 @@ class Commit:
     version: int | None  # the version whose content it has, if it holds an adapter
     files: tuple[FileEntry, ...]
 
+    @property
+    def reference(self) -> str:
+        return f"{self.adapter}@{self.id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:
