@@ -6,6 +6,7 @@
     resolution.py    the look-up that serving stacks ask for
     bases.py         base models, and settling which one a version belongs to
     publishing.py    the one gate for everything that becomes a version
+    committing.py    changes to what main has, as clients of a repository make them
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note; landing.py: files on their way)
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it
@@ -28,6 +29,7 @@ A use case owns its transaction. This layer knows no HTTP, no command line and n
 from registry.service.access import Access
 from registry.service.aliases import Aliases
 from registry.service.bases import Bases
+from registry.service.committing import Committing
 from registry.service.comparison import Comparison
 from registry.service.editing import Editing
 from registry.service.gates import Gates
@@ -47,6 +49,7 @@ __all__ = ["Registry"]
 
 class Registry(
     Working,
+    Committing,
     Transfers,
     Uploads,
     Bases,
