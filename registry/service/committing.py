@@ -22,6 +22,7 @@ from registry.domain.paths import check_path, is_pickled_weights, travels
 from registry.domain.records import Adapter, Commit, FileEntry
 from registry.domain.reference import AdapterName
 from registry.domain.rights import Scope
+from registry.domain.texts import check_text
 from registry.service.publishing import Publishing, Submission
 
 _ATTEMPTS = 32  # each time that one fails, somebody else's commit was made
@@ -53,6 +54,10 @@ class Changes:
     changes: tuple[Put | Delete, ...]
     message: str = ""
     parent: str | None = None
+
+    @property
+    def additions(self) -> tuple[Put, ...]:
+        return tuple(change for change in self.changes if isinstance(change, Put))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +107,7 @@ class Committing(Publishing):
 
         Raises FileNotInVersion for a deletion of what isn't there, StaleCommit, and what `publish` raises.
         """
-        for change in changes.changes:
-            if isinstance(change, Put):
-                check_addition(change.path)
+        self.check_changes(changes)
         for attempt in range(1, _ATTEMPTS + 1):
             main = self.writable(changes.name)
             if made := self._made_before(main, changes):
@@ -116,6 +119,12 @@ class Committing(Publishing):
                     raise
                 time.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - spreads attempts, hides nothing
         raise AssertionError
+
+    def check_changes(self, changes: Changes) -> None:
+        """Refuse what would be refused whatever main has and the files hold. Raises as `commit` does."""
+        check_text("the message", changes.message)
+        for file in changes.additions:
+            check_addition(file.path)
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -147,7 +156,7 @@ class Committing(Publishing):
 
     def _sized(self, changes: Changes) -> list[Put | Delete]:
         """The changes with the sizes that the store knows. Raises BlobNotFound for what the team doesn't have."""
-        unsized = {change.sha256 for change in changes.changes if isinstance(change, Put) and change.size is None}
+        unsized = {file.sha256 for file in changes.additions if file.size is None}
         if not unsized:
             return list(changes.changes)
         with self.database.reading() as catalog:
