@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from registry.domain.errors import AdapterNotFound, Gone, VersionNotFound
 from registry.domain.records import Adapter, Commit, Page, Version
-from registry.domain.reference import Reference, Selector
+from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.statuses import check_found
 from registry.service.core import UseCases
 from registry.service.lookup import find
@@ -42,7 +42,7 @@ class History(UseCases):
         """
         with self.database.reading() as catalog:
             self.require(catalog, reference.adapter)
-            return _snapshot(catalog, reference)
+            return take(catalog, reference)
 
     def commits_from(self, reference: Reference, *, cursor: str | None = None, limit: int = 100) -> Page[Commit]:
         """The commits that led to a reference's, newest first and without their files, a page at a time.
@@ -51,7 +51,7 @@ class History(UseCases):
         """
         with self.database.reading() as catalog:
             self.require(catalog, reference.adapter)
-            commit = _snapshot(catalog, reference).commit
+            commit = take(catalog, reference).commit
             return catalog.commits.page(commit, cursor=cursor, limit=limit)
 
     def last_changes(self, commit: Commit, paths: Collection[str]) -> dict[str, Commit]:
@@ -61,16 +61,18 @@ class History(UseCases):
             return {path: catalog.commits.last_change(commit, path) for path in paths}
 
 
-def _snapshot(catalog: Catalog, reference: Reference) -> Snapshot:
-    adapter = _present(catalog, reference)
+def take(catalog: Catalog, reference: Reference) -> Snapshot:
+    """The snapshot of a reference; see `History.snapshot`."""
+    adapter = present(catalog, reference.adapter)
     version, commit = _shown(catalog, reference, adapter)
     return Snapshot(adapter, commit, version, catalog.teams.is_public(adapter.name.team))
 
 
-def _present(catalog: Catalog, reference: Reference) -> Adapter:
-    adapter = catalog.adapters.find(reference.adapter)
+def present(catalog: Catalog, name: AdapterName) -> Adapter:
+    """An adapter that is there. Raises AdapterNotFound; Gone for one that was deleted."""
+    adapter = catalog.adapters.find(name)
     if adapter is None:
-        raise AdapterNotFound(str(reference.adapter))
+        raise AdapterNotFound(str(name))
     if adapter.deleted_at is not None:
         raise Gone(str(adapter.name), "deleted")
     return adapter
