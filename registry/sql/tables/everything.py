@@ -16,6 +16,7 @@ from registry.sql.tables import (
     names,
     principals,
     quotas,
+    tags,
     uploads,
     version_parts,
     versions,
@@ -43,6 +44,7 @@ NOUNS = (
     webhooks,
     quotas,
     xorbs,
+    tags,
 )
 
 
