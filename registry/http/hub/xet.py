@@ -7,8 +7,8 @@ it (see registry.service.xorbs). Nothing is read here: downloads go over plain H
     POST {store}/v2/shards                  makes files, and tells how far it is, a line at a time
     POST {store}/v1/shards                  the same with one answer in the end; its clients wait without a limit
 
-What else clients may ask of such a store (what chunks others have, grants, telemetry) is optional, and answered as
-any path that isn't there.
+What else clients may ask of such a store (what chunks others have, grants, telemetry) is optional: 404 is answered,
+since some take another refusal for the end.
 
 Source: https://huggingface.co/docs/xet/api, and xet-core, `openapi/cas.openapi.yaml`, `shard_upload_v2.rs`.
 """
@@ -28,10 +28,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
-from registry.domain.errors import AdaptersError, Failure, NotAllowed, QuotaExceeded
-from registry.http.hub.names import repository
+from registry.domain.errors import AdaptersError, Failure, QuotaExceeded
 from registry.http.hub.origin import origin_of
 from registry.http.hub.routing import Call, HubRoute
+from registry.http.hub.targets import target
 from registry.http.receiving import receive
 from registry.http.verifying import Verifier
 from registry.service.completion import Stopped
@@ -45,11 +45,9 @@ _FAILED = "the server failed; its log says why"
 
 
 async def write_token(call: Call) -> Response:
-    """The caller's own token, and the address of the team's store."""
-    found = repository(call["team"], call["name"])
-    if found.view:
-        raise NotAllowed(call.registry.actor, "write to", f"the view {found.id}")
-    team = found.adapter.team
+    """The caller's own token, and the address of the team's store, if a commit may follow."""
+    found = await run_in_threadpool(target, call, call["revision"])
+    team = found.adapter.name.team
     epoch = await run_in_threadpool(call.registry.xorb_epoch, team)
     store = f"{origin_of(call.request)}/api/xet/{team}/{epoch}"
     token = call.request.headers["authorization"].partition(" ")[2].strip()
@@ -61,6 +59,11 @@ async def write_token(call: Call) -> Response:
         "Cache-Control": "no-store",
     }
     return JSONResponse({"casUrl": store, "exp": until, "accessToken": token}, headers=headers)
+
+
+async def absent(_call: Call) -> Response:
+    """What this store doesn't have."""
+    raise HTTPException(404, "there is no such call; files are read at /{repository}/resolve/{revision}/{path}")
 
 
 class Slots:
@@ -180,4 +183,5 @@ routes = (
     HubRoute("POST", "/api/xet/{team}/{epoch}/v1/xorbs/default/{xorb}", keep_xorb),
     HubRoute("POST", "/api/xet/{team}/{epoch}/v1/shards", take_shard),
     HubRoute("POST", "/api/xet/{team}/{epoch}/v2/shards", take_shard_telling),
+    HubRoute(("GET", "HEAD", "POST", "PUT"), "/api/xet/{path:path}", absent, public=True),
 )

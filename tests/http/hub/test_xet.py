@@ -12,11 +12,14 @@ from typing import Any
 import hf_xet
 import pytest
 import urllib3
+from huggingface_hub import HfApi
 
 from registry.domain.quotas import Quota
+from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
 from registry.http import limits
 from registry.http.hub import xet
+from tests.factories import TOY, toy_base, write_adapter
 from tests.http.conftest import Client, Server, running
 from tests.xet.packing import Packed, Part, file_records, shard, xorb
 
@@ -32,6 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One for all: what is asked here is of the client and the wire, by teams of a test's own."""
     folder = tmp_path_factory.mktemp("server")
     with running(f"sqlite:///{folder}/registry.db", (folder / "blobs").as_uri()) as started:
+        started.registry.add_base(TOY, toy_base())
         yield started
 
 
@@ -43,12 +47,19 @@ def client_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def team(server: Server) -> str:
-    return server.registry.create_team(f"team-{next(NUMBERS)}").name
+    return new_team(server)
 
 
 @pytest.fixture
 def ann(server: Server, team: str) -> Client:
     return server.client("ann", team, Role.WRITER)
+
+
+def new_team(server: Server) -> str:
+    """A team with a repository that nothing was committed to."""
+    team = server.registry.create_team(f"team-{next(NUMBERS)}").name
+    server.registry.create_adapter(AdapterName(team, "adapter"))
+    return team
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -102,6 +113,22 @@ def send(client: Client, packed: Packed, *, to: str) -> urllib3.BaseHTTPResponse
     return client.request("POST", f"{to}/v1/xorbs/default/{packed.name}", body=packed.sent)
 
 
+def test_a_folder_is_pushed_as_huggingface_hub_does_by_itself(
+    server: Server, team: str, ann: Client, tmp_path: Path
+) -> None:
+    folder = write_adapter(tmp_path / "adapter", seed=5)
+    api, repo = HfApi(endpoint=ann.url, token=ann.token), f"{team}/adapter"
+    first = api.upload_folder(repo_id=repo, folder_path=folder, commit_message="over Xet")
+    weights = (folder / "adapter_model.safetensors").read_bytes()
+    assert has(server, team, weights)
+    with server.registry.database.reading() as catalog:
+        assert catalog.xorbs.epoch(team)  # that way, and not another
+    version = server.registry.find(Reference.parse(repo)).version
+    assert (version.number, version.commit, version.message) == (1, first.oid, "over Xet")
+    loaded = api.hf_hub_download(repo, "adapter_model.safetensors", local_dir=tmp_path / "pulled")
+    assert Path(loaded).read_bytes() == weights
+
+
 def test_files_of_any_size_arrive_and_nothing_else_stays(server: Server, team: str, ann: Client) -> None:
     contents = [noise(300_000), floats(5 * MIB), b"short", bytes(3 * MIB) + noise(MIB, 2)]
     sent = push(ann, team, *contents)
@@ -126,7 +153,7 @@ def test_a_large_file_arrives_and_after_an_edit_only_what_is_new_is_sent(
 def test_another_team_sends_all_of_it(server: Server, team: str, ann: Client) -> None:
     content = noise(2 * MIB)
     push(ann, team, content)
-    other = server.registry.create_team(f"{team}-other").name
+    other = new_team(server)
     bob = server.client("bob", other, Role.WRITER)
     assert not has(server, other, content)
     assert push(bob, other, content).xorb_bytes_uploaded > len(content)
@@ -178,7 +205,8 @@ def test_only_who_may_write_gets_a_token_or_sends_anything(server: Server, team:
         assert client.get(f"/api/models/{team}/adapter/xet-write-token/main").status == status
         assert send(client, ONE, to=store).status == status
         assert client.request("POST", f"{store}/v1/shards", body=shard([])).status == status
-    assert ann.get(f"/api/models/{team}/adapter.at.production/xet-write-token/main").status == 403
+    for repo, revision in (("adapter.at.main", "main"), ("adapter", "v1"), ("absent", "main")):
+        assert ann.get(f"/api/models/{team}/{repo}/xet-write-token/{revision}").status in (403, 404)
     assert waiting(server, team) == 0
 
 
