@@ -34,6 +34,7 @@ from registry.http import (
     webhooks,
 )
 from registry.http.answers import Answers, Desk
+from registry.http.backlog import Backlog
 from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
 from registry.http.limits import BodyLimit
@@ -84,6 +85,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         furnish(app, tracing.observe(opened) if tracing else opened)
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
+        app.state.metrics.add(Backlog(opened.figures))
         upkeep = Upkeep(opened)
         upkeep.start()
         try:

@@ -12,6 +12,7 @@
     comparison.py    versions side by side, with paired differences
     gates.py         what a version must show before an alias may point at it
     watching.py      what happened since a cursor
+    monitoring.py    how much waits and is under way
     webhooks.py      whom to tell; delivering.py tells them, upkeep.py is the thread in a server that does so
     quotas.py        how much a team may keep
     editing.py       what an adapter is described by, and its deletion
@@ -29,6 +30,7 @@ from registry.service.bases import Bases
 from registry.service.comparison import Comparison
 from registry.service.editing import Editing
 from registry.service.gates import Gates
+from registry.service.monitoring import Monitoring
 from registry.service.quotas import Quotas
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
@@ -53,6 +55,7 @@ class Registry(
     Gates,
     Access,
     Watching,
+    Monitoring,
     Webhooks,
     Quotas,
     Editing,
