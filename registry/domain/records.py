@@ -125,6 +125,8 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
+    """A file tree of a line. `base` is the fingerprint of the base model that it holds in place of an adapter."""
+
     id: str
     adapter: AdapterName
     parent: str | None
@@ -133,6 +135,7 @@ class Commit:
     created_at: datetime
     version: int | None  # the version whose content it has, if it holds an adapter
     files: tuple[FileEntry, ...]
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,14 @@ class BaseModel:
     quantised_of: str | None
     succeeds: str | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BasePlace:
+    """Where a base model's files are: the line whose newest commit holds them."""
+
+    name: AdapterName
+    commit: str
 
 
 @dataclass(frozen=True, slots=True)

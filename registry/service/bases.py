@@ -6,7 +6,7 @@ from typing import Protocol
 
 from registry.domain.bases import BaseIndex, match
 from registry.domain.errors import BaseNotFound, WrongUsage
-from registry.domain.records import BaseModel, Evidence, VersionBase
+from registry.domain.records import BaseModel, BasePlace, Evidence, VersionBase
 from registry.domain.spec import AdapterSpec
 from registry.service.core import UseCases
 from registry.sql.catalog import Catalog
@@ -86,6 +86,11 @@ class Bases(UseCases):
         """Every registered base."""
         with self.database.reading() as catalog:
             return catalog.bases.list()
+
+    def base_places(self, base: BaseModel) -> list[BasePlace]:
+        """Where the files of a base are published, as far as the caller may see it."""
+        with self.database.reading() as catalog:
+            return catalog.bases.places(base.fingerprint, readable=self.caller.readable)
 
     def link_base(self, name: str, *, quantised_of: str | None = None, succeeds: str | None = None) -> BaseModel:
         """Record that a base is a quantised copy of another, or replaces another. Raises BaseNotFound."""
