@@ -13,6 +13,7 @@ from registry.domain.records import (
     Alias,
     AliasMove,
     BaseModel,
+    BasePlace,
     Evaluation,
     Event,
     ExampleResults,
@@ -170,6 +171,12 @@ def base_document(base: BaseModel) -> dict[str, Any]:
         "succeeds": base.succeeds,
         "created_at": base.created_at.isoformat(),
     }
+
+
+def shown_base_document(base: BaseModel, places: Iterable[BasePlace]) -> dict[str, Any]:
+    """A base with the lines that hold its files."""
+    published = [{"name": str(place.name), "commit": place.commit} for place in places]
+    return {**base_document(base), "published": published}
 
 
 def parent_document(parent: Parent) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from registry.domain.records import (
     Alias,
     AliasMove,
     BaseModel,
+    BasePlace,
     Evaluation,
     Event,
     Evidence,
@@ -183,6 +184,10 @@ def base(document: Document) -> BaseModel:
         succeeds=_optional(document["succeeds"], _digest),
         created_at=_time(document["created_at"]),
     )
+
+
+def base_place(document: Document) -> BasePlace:
+    return BasePlace(AdapterName.parse(_text(document["name"])), _text(document["commit"]))
 
 
 def parent(document: Document) -> Parent:

@@ -1,7 +1,6 @@
 """Base models that are published: commits that hold a whole model, known by its fingerprint, and make no version."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,36 +26,15 @@ from registry.formats.base_model import index_base
 from registry.service import Registry
 from registry.service.bases import BaseClaim
 from registry.service.publishing import Publication, Submission
-from tests.factories import MODULES, WIDTH, write_adapter, write_tensors
+from tests.factories import write_adapter, write_model
 from tests.service.jobs import member, once
 
 NAME = AdapterName("models", "toy")
-SHAPES = {f"model.{module}.weight": (WIDTH, WIDTH) for module in MODULES}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_model(tmp_path / "model")
-
-
-def write_model(folder: Path, *, seed: int = 0, shards: int = 2) -> Path:
-    """Write a whole toy model, in several files or in one."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"model_type": "toy"}))
-    (folder / "tokenizer.json").write_text("{}")
-    (folder / "README.md").write_text("# a model")
-    (folder / "training_args.bin").write_bytes(b"\x80\x04")
-    if shards == 1:
-        write_tensors(folder / "model.safetensors", SHAPES, seed=seed)
-        return folder
-    weight_map = {}
-    for number in range(shards):
-        name = f"model-{number}.safetensors"
-        part = {tensor: SHAPES[tensor] for tensor in sorted(SHAPES)[number::shards]}
-        write_tensors(folder / name, part, seed=seed + number)
-        weight_map |= dict.fromkeys(part, name)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    return folder
 
 
 def publish(registry: Registry, folder: Path, name: AdapterName = NAME, label: str | None = None) -> Publication:
