@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Commands)
 def base() -> None:
-    """Register base models, so that adapters are checked against them, and publish them.
+    """Register and publish base models, which adapters are checked against.
 
     Of a registered base the registry keeps the fingerprint and the names, shapes and digests of its tensors. Its
     weights are kept where somebody publishes them.

@@ -42,7 +42,7 @@ def _one_thread() -> None:
     "adapters merge demo/sentiment --base ./minilm --out ./merged",
     "adapters merge 'demo/sentiment - demo/wordnet' --base ./minilm --out ./less",
     "adapters merge demo/wordnet --base ./minilm --out ./wn --register demo/wn",
-    "adapters merge demo/wordnet --base ./minilm --out ./served --publish models/wordnet",
+    "adapters merge demo/wordnet --base ./minilm --out ./m --publish models/wordnet",
 )
 @click.argument("text", metavar="EXPR", help="as '0.7*team/a@production + 0.3*team/b', or one reference")
 @click.option("--base", type=_FOLDER, required=True, help="The folder with the base's safetensors files.")

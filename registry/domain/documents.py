@@ -96,6 +96,7 @@ def adapter_document(adapter: Adapter, newest: Version | None) -> dict[str, Any]
         "base": base_of_version(newest.base) if newest else None,
         "rank": newest.summary.rank if newest else None,
         "newest": version_document(newest) if newest else None,
+        "holds": adapter.holds,
         "created_at": adapter.created_at.isoformat(),
         "updated_at": adapter.updated_at.isoformat(),
     }

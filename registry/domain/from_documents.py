@@ -121,6 +121,7 @@ def adapter(document: Document) -> Adapter:
         updated_at=_time(document["updated_at"]),
         description=_text(document["description"]),
         metadata={_text(key): _text(value) for key, value in document["metadata"].items()},
+        holds=_optional(document["holds"], _digest),
     )
 
 

@@ -78,7 +78,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter line: what `team/name` stands for."""
+    """An adapter line: what `team/name` stands for. `holds` is the fingerprint of a base model, where it is that."""
 
     name: AdapterName
     head: str | None  # commit that `main` points to
@@ -90,6 +90,7 @@ class Adapter:
     description: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     deleted_at: datetime | None = None
+    holds: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,7 @@ class BaseGate(UseCases):
         adapter = catalog.adapters.find(name)
         if base and adapter and adapter.latest:
             raise OtherLine(str(adapter.name), "adapters", "a base model")
-        head = catalog.commits.head(name) if adapter else None
-        return base or (head is not None and head.base is not None)
+        return base or (adapter is not None and adapter.holds is not None)
 
     def _refuse_other(self, catalog: Catalog, name: AdapterName, head: Commit | None, checked: Checked) -> None:
         """The same once the line is locked, of what was found to come."""

@@ -16,6 +16,7 @@ from registry.sql.founding import note_founded
 from registry.sql.inserts import insert_absent
 from registry.sql.readable import PRIVATE, namespaces_of
 from registry.sql.tables.aliases import aliases
+from registry.sql.tables.commits import commits
 from registry.sql.tables.names import adapters, namespaces
 from registry.sql.tables.principals import memberships, principals
 
@@ -167,7 +168,9 @@ class Adapters:
 
 
 def _adapters() -> Select[Any]:
-    return select(adapters, namespaces.c.name.label("team")).join(
+    own = (commits.c.adapter_id == adapters.c.id) & (commits.c.hash == adapters.c.head)
+    held = select(commits.c.base_fingerprint).where(own).scalar_subquery()
+    return select(adapters, namespaces.c.name.label("team"), held.label("holds")).join(
         namespaces, namespaces.c.id == adapters.c.namespace_id
     )
 
@@ -184,4 +187,5 @@ def _record(row: RowMapping, pointed: dict[str, int]) -> Adapter:
         description=row["description"] or "",
         metadata=row["metadata"] or {},
         deleted_at=row["deleted_at"],
+        holds=row["holds"],
     )
