@@ -16,6 +16,7 @@ from registry.domain.records import FileEntry
 from registry.domain.spec import AdapterSpec
 
 if TYPE_CHECKING:
+    from registry.formats.base_files import BaseTree
     from registry.formats.tensor_file import OpenFile
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -47,16 +48,13 @@ def inspect_base(
 
     `progress` is called with bytes done and in all. Raises InvalidFile, InvalidBase naming the file.
     """
-    from registry.formats.base_files import BaseTree, read_tree  # lazy: start-up time
+    from registry.formats.base_files import read_tree  # lazy: start-up time
     from registry.formats.base_model import index_tree  # lazy: start-up time
-    from registry.formats.json_document import JsonLimits  # lazy: start-up time
-    from registry.formats.safetensors import Limits  # lazy: start-up time
 
     sizes = {file.path: file.size for file in files}
     if not sizes.keys() & set(_CONFIGURATIONS):
         raise InvalidBase("files", f"there is no {' and no '.join(_CONFIGURATIONS)}")
-    limits = Limits(tensors=_MOST_TENSORS, name=1024, dimensions=8, aligned=False)
-    tree = BaseTree(Path(), sizes, _opener(blobs, files), limits, JsonLimits(size=_INDEX_LIMIT))
+    tree = stored_tree(blobs, files)
     stored = read_tree(tree)
     if len(stored.tensors) > _MOST_TENSORS:
         raise InvalidBase("weights", f"they are {len(stored.tensors):,} tensors; {_MOST_TENSORS:,} are allowed")
@@ -65,6 +63,17 @@ def inspect_base(
         if path not in weights and (path.endswith(_WEIGHTS) or path in _CONFIGS or not is_kept(path)):
             raise InvalidBase(path, "it is no file of the model's")
     return index_tree(tree, stored, progress=progress)
+
+
+def stored_tree(blobs: BlobStore, files: Sequence[FileEntry]) -> "BaseTree":
+    """The files of a base model in the store, read with the limits of a stranger's."""
+    from registry.formats.base_files import BaseTree  # lazy: start-up time
+    from registry.formats.json_document import JsonLimits  # lazy: start-up time
+    from registry.formats.safetensors import Limits  # lazy: start-up time
+
+    limits = Limits(tensors=_MOST_TENSORS, name=1024, dimensions=8, aligned=False)
+    sizes = {file.path: file.size for file in files}
+    return BaseTree(Path(), sizes, _opener(blobs, files), limits, JsonLimits(size=_INDEX_LIMIT))
 
 
 def _opener(blobs: BlobStore, files: Sequence[FileEntry]) -> "OpenFile":
