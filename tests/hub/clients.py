@@ -1,20 +1,17 @@
-"""Real clients in processes of their own: a function of a test is sent there as source, and its result comes back.
+"""Real clients in processes of their own, which call the functions in calls/ with the packages that they have.
 
-    def whoami(): ...                   runs with the client's packages, so it imports what it needs itself
-    client.do(whoami)                   the result, or ClientError with what the client's user sees
+    client.do("hub.upload", repo=…)     the result of calls/hub.py's upload, or ClientError with what its user sees
     client.hf("auth", "whoami")         the `hf` command
 
 A client is told where the registry is by HF_ENDPOINT and HF_TOKEN, and nothing else. It starts once and is used again,
 since loading its packages takes longer than most tests.
 """
 
-import inspect
 import json
 import os
 import subprocess
-import textwrap
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +32,10 @@ class ClientError(Exception):
         self.text = text
 
 
+class ClientGone(Exception):
+    """The client's process ended, or took too long."""
+
+
 @dataclass
 class Client:
     """A client's Python with its own HF_HOME."""
@@ -44,19 +45,19 @@ class Client:
     log: Path
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
 
-    def do(self, function: Callable[..., Any], **arguments: Any) -> Any:
-        """Run a function over there. Raises ClientError."""
-        source = textwrap.dedent(inspect.getsource(function))
+    def do(self, call: str, **arguments: Any) -> Any:
+        """Call a function over there. Raises ClientError, ClientGone."""
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
         given = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
-        process.stdin.write(json.dumps({"source": source, "name": function.__name__, "arguments": given}) + "\n")
+        process.stdin.write(json.dumps({"name": call, "arguments": given}) + "\n")
         process.stdin.flush()
         watch = threading.Timer(_WITHIN, process.kill)
         watch.start()
         line = process.stdout.readline()
         watch.cancel()
-        assert line, f"the client ended, or took more than {_WITHIN:.0f} s: {self.log.read_text()[-2000:]}"
+        if not line:
+            raise ClientGone(f"it ended, or took more than {_WITHIN:.0f} s: {self.log.read_text()[-2000:]}")
         answer = json.loads(line)
         if "error" in answer:
             raise ClientError(answer["error"], answer["text"])
@@ -73,7 +74,13 @@ class Client:
         ours = {name: text for name, text in os.environ.items() if not name.startswith(("HF_", "ADAPTERS_", "PYTHON"))}
         return {**ours, "OMP_NUM_THREADS": "1", **self.settings}
 
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        assert self._process is not None
+        self._process.kill()
+
     def close(self) -> None:
+        """End it."""
         if self._process is not None:
             assert self._process.stdin is not None and self._process.stdout is not None
             self._process.stdin.close()

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.domain.records import Version
-from registry.domain.reference import Reference
 from registry.domain.rights import Role
-from tests.factories import TOY, minilm_folder, toy_base, write_adapter
+from tests.factories import TOY, toy_base, write_adapter
 from tests.http.conftest import Server, running
 from tests.hub.clients import Client, client_of
 from tests.hub.environments import HUBS, NEWEST, Environment

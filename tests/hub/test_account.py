@@ -10,7 +10,7 @@ def test_a_client_is_told_who_it_is_and_its_teams(client: Client) -> None:
         found = HfApi().whoami()
         return found["name"], [team["name"] for team in found["orgs"]]
 
-    assert client.do(whoami) == ["ann-owner", ["team"]]
+    assert client.do("hub.whoami") == ["ann-owner", ["team"]]
 
 
 def test_the_command_says_who_it_is(client: Client) -> None:

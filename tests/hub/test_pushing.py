@@ -1,18 +1,15 @@
 """What clients upload becomes commits and versions, past the same gate as a push; a refusal's text reaches their user."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from registry.domain.records import Version
 from registry.domain.reference import Reference
-from registry.domain.rights import Role
 from tests.factories import write_adapter
 from tests.http.conftest import Server
-from tests.hub.calls import snapshot, upload, upload_file
 from tests.hub.clients import Client, ClientError
-from tests.hub.conftest import TEAM, WEIGHTS
+from tests.hub.conftest import WEIGHTS
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -32,27 +29,27 @@ def versions_of(hub: Server, repo: str) -> list[int]:
 def test_an_uploaded_folder_becomes_a_version_that_comes_back_as_it_was(
     client: Client, hub: Server, repo: str, folder: Path, tmp_path: Path
 ) -> None:
-    commit = client.do(upload, repo=repo, folder=folder)
+    commit = client.do("hub.upload", repo=repo, folder=folder)
     version = version_of(hub, f"{repo}@v1")
     assert (version.commit, version.author) == (commit, "ann-owner")
     for revision in ("v1", "main", None, commit):
-        found = Path(client.do(snapshot, repo=repo, revision=revision, cache=tmp_path / "cache"))
+        found = Path(client.do("hub.snapshot", repo=repo, revision=revision, cache=tmp_path / "cache"))
         assert (found.name, contents(found)) == (commit, contents(folder))
 
 
 def test_the_same_folder_again_makes_no_commit(client: Client, hub: Server, repo: str, folder: Path) -> None:
-    first = client.do(upload, repo=repo, folder=folder)
-    assert client.do(upload, repo=repo, folder=folder) == first
+    first = client.do("hub.upload", repo=repo, folder=folder)
+    assert client.do("hub.upload", repo=repo, folder=folder) == first
     assert versions_of(hub, repo) == [1]
 
 
 def test_new_weights_are_the_next_version_and_a_readme_is_none(
     client: Client, hub: Server, repo: str, folder: Path
 ) -> None:
-    client.do(upload, repo=repo, folder=folder)
-    commit = client.do(upload_file, repo=repo, path="README.md", text="# what it is for\n")
+    client.do("hub.upload", repo=repo, folder=folder)
+    commit = client.do("hub.upload_text", repo=repo, path="README.md", text="# what it is for\n")
     assert versions_of(hub, repo) == [1]
-    client.do(upload, repo=repo, folder=write_adapter(folder, seed=1))
+    client.do("hub.upload", repo=repo, folder=write_adapter(folder, seed=1))
     assert versions_of(hub, repo) == [2, 1]
     assert version_of(hub, f"{repo}@{commit}").number == 1
 
@@ -70,51 +67,26 @@ def test_what_training_leaves_beside_an_adapter_stays_behind(
 ) -> None:
     (folder / "training_args.bin").write_bytes(b"PK\x03\x04" + bytes(5000))
     (folder / "optimizer.pt").write_bytes(b"PK\x03\x04" + bytes(5000))
-    client.do(upload, repo=repo, folder=folder)
+    client.do("hub.upload", repo=repo, folder=folder)
     paths = {file.path for file in version_of(hub, f"{repo}@v1").files}
     assert paths == {"README.md", "adapter_config.json", WEIGHTS}
 
 
-def commit_on(repo: str, parent: str, text: str) -> str:
-    from huggingface_hub import CommitOperationAdd, HfApi
-
-    added = [CommitOperationAdd("README.md", text.encode())]
-    return HfApi().create_commit(repo, added, commit_message="note", parent_commit=parent).oid
-
-
 def test_a_commit_on_a_parent_that_is_not_the_newest_is_refused(client: Client, repo: str, folder: Path) -> None:
-    first = client.do(upload, repo=repo, folder=folder)
-    second = client.do(commit_on, repo=repo, parent=first, text="one")
+    first = client.do("hub.upload", repo=repo, folder=folder)
+    second = client.do("hub.commit_on", repo=repo, parent=first, text="one")
     with pytest.raises(ClientError, match="412") as refused:
-        client.do(commit_on, repo=repo, parent=first, text="two")
+        client.do("hub.commit_on", repo=repo, parent=first, text="two")
     assert second in refused.value.text
-
-
-def delete(repo: str, path: str) -> str:
-    from huggingface_hub import HfApi
-
-    return HfApi().delete_file(path, repo).oid
-
-
-def delete_folder(repo: str, path: str) -> str:
-    from huggingface_hub import HfApi
-
-    return HfApi().delete_folder(path, repo).oid
-
-
-def copy(repo: str, source: str, to: str) -> str:
-    from huggingface_hub import CommitOperationCopy, HfApi
-
-    return HfApi().create_commit(repo, [CommitOperationCopy(source, to)], commit_message="copy").oid
 
 
 def test_files_and_folders_are_deleted_and_copied(client: Client, hub: Server, repo: str, folder: Path) -> None:
     (folder / "notes").mkdir()
     (folder / "notes" / "one.txt").write_text("one")
     (folder / "empty.txt").write_bytes(b"")
-    client.do(upload, repo=repo, folder=folder)
-    client.do(delete, repo=repo, path="empty.txt")
-    client.do(delete_folder, repo=repo, path="notes")
-    client.do(copy, repo=repo, source=WEIGHTS, to="copies/" + WEIGHTS)
+    client.do("hub.upload", repo=repo, folder=folder)
+    client.do("hub.delete_file", repo=repo, path="empty.txt")
+    client.do("hub.delete_folder", repo=repo, path="notes")
+    client.do("hub.copy", repo=repo, source=WEIGHTS, to="copies/" + WEIGHTS)
     head = hub.registry.commit_at(Reference.parse(repo))
     assert {file.path for file in head.files} == {"README.md", "adapter_config.json", WEIGHTS, f"copies/{WEIGHTS}"}
