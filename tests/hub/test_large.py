@@ -4,34 +4,19 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from registry.domain.reference import AdapterName, Reference
 from registry.service.publishing import Submission
-from tests.factories import MODULES, toy_base, write_adapter
+from tests.factories import toy_base
 from tests.http.conftest import Server
 from tests.hub.clients import Client, ClientGone
 from tests.hub.conftest import WEIGHTS
 from tests.hub.environments import HUBS, NEWEST
+from tests.hub.wide import WIDE, WIDTH, wide_adapter
 from tests.hub.wire import Wire, wire_to
 
-WIDE, WIDTH = "toys/wide", 7680
 PATHS = {"Xet": (NEWEST, {}), "LFS": (HUBS["0.36.2"], {}), "LFS of the newest": (NEWEST, {"HF_HUB_DISABLE_XET": "1"})}
-
-
-def wide_adapter(folder: Path, rank: int, seed: int = 0) -> Path:
-    """An adapter of 240 kB a rank, of numbers that no compression makes smaller."""
-    write_adapter(folder, base_model_name_or_path=WIDE, r=rank, lora_alpha=rank)
-    generator = np.random.default_rng(seed)
-    tensors = {}
-    for module in MODULES:
-        for side, shape in {"A": (rank, WIDTH), "B": (WIDTH, rank)}.items():
-            numbers = generator.random(shape, dtype=np.float32)
-            tensors[f"base_model.model.model.{module}.lora_{side}.weight"] = numbers
-    save_file(tensors, folder / WEIGHTS)
-    return folder
 
 
 def digest_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What clients upload becomes commits and versions, past the same gate as a push; a refusal's text reaches their user."""
+"""What clients upload becomes commits and versions, as a push does."""
 
 from pathlib import Path
 

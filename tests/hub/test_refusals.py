@@ -22,7 +22,7 @@ def test_weights_for_another_base_are_refused_by_the_tensors_name(
     client: Client, hub: Server, repo: str, tmp_path: Path
 ) -> None:
     folder = write_adapter(tmp_path / "narrow", width=8)
-    with pytest.raises(ClientError, match="does not fit the base toys/toy-1: .*layers.0.q_proj"):
+    with pytest.raises(ClientError, match=r"does not fit the base toys/toy-1: .*layers.0.q_proj"):
         client.do("hub.upload", repo=repo, folder=folder)
     assert is_empty(hub, repo)
 
@@ -30,7 +30,7 @@ def test_weights_for_another_base_are_refused_by_the_tensors_name(
 def test_pickled_weights_are_refused(client: Client, hub: Server, repo: str, folder: Path) -> None:
     (folder / WEIGHTS).unlink()
     (folder / "adapter_model.bin").write_bytes(b"PK\x03\x04" + bytes(5000))
-    with pytest.raises(ClientError, match="adapter_model.bin.*safetensors"):
+    with pytest.raises(ClientError, match=r"adapter_model.bin.*safetensors"):
         client.do("hub.upload", repo=repo, folder=folder)
     assert is_empty(hub, repo)
 
@@ -95,7 +95,7 @@ def test_a_revoked_version_is_not_fetched(client: Client, hub: Server, repo: str
     version = hub.registry.push_folder(folder, Submission(AdapterName.parse(repo), ())).version
     assert version is not None
     hub.registry.revoke(version.reference, "it leaks")
-    with pytest.raises(ClientError, match="it is revoked|is revoked and can no longer be read"):
+    with pytest.raises(ClientError, match="is revoked and can no longer be read"):
         client.do("hub.one_file", repo=repo, path=WEIGHTS, revision="v1", cache=tmp_path)
 
 
@@ -107,5 +107,5 @@ def test_a_wrong_token_is_said_to_be_wrong(client: Client, hub: Server, tmp_path
 
 
 def test_what_is_not_served_is_said_to_be_not_served(client: Client, repo: str) -> None:
-    with pytest.raises(ClientError, match="501|dataset"):
+    with pytest.raises(ClientError, match="dataset"):
         client.do("hub.create_dataset", repo=repo)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from registry.domain.errors import AdaptersError
-from registry.domain.reference import AdapterName, Reference
+from registry.domain.reference import Reference
 from tests.factories import write_adapter
 from tests.http.conftest import Server
 from tests.hub.clients import Client, ClientError
@@ -25,7 +25,7 @@ def test_a_deleted_repository_is_gone_and_its_version_numbers_stay_taken(
     client.do("hub.remove", repo=repo)
     assert not client.do("hub.there_is", repo=repo)
     client.do("hub.upload", repo=repo, folder=write_adapter(folder, seed=1))
-    assert [version.number for version in hub.registry.versions(AdapterName.parse(repo)).items][0] == 2
+    assert hub.registry.find_version(Reference.parse(repo)).number == 2
 
 
 def test_a_repository_is_as_private_as_its_team(client: Client, repo: str, folder: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_branch_is_an_alias_and_takes_no_commits(client: Client, hub: Server, 
     assert hub.registry.find_version(Reference.parse(f"{repo}@staging")).number == 1
     with pytest.raises(ClientError, match="409"):
         client.do("hub.branch", repo=repo, name="staging")
-    with pytest.raises(ClientError, match="403.*|.*alias"):
+    with pytest.raises(ClientError, match="alias"):
         client.do("hub.upload_to", repo=repo, folder=write_adapter(folder, seed=1), revision="staging")
     client.do("hub.unbranch", repo=repo, name="staging")
     with pytest.raises(AdaptersError):
