@@ -156,7 +156,7 @@ def main() -> int:
     _print(rows)
     if given.keep:
         notes = [
-            f"{given.rounds} rounds of {given.megabytes} MB, in which all take turns; ratios are medians over the rounds",
+            f"{given.rounds} rounds of {given.megabytes} MB, in which both take turns; ratios are medians of theirs",
             "static server: sendfile, no token, no database; pushes are of fresh bytes, until the version is there",
             "requests: of PeftModel.from_pretrained, for an adapter that is in the cache",
         ]

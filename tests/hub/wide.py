@@ -7,6 +7,7 @@ from safetensors.numpy import save_file
 
 from tests.factories import MODULES, write_adapter
 
+WEIGHTS = "adapter_model.safetensors"
 WIDE, WIDTH = "toys/wide", 7680
 RANK_BYTES = 2 * len(MODULES) * WIDTH * 4  # bytes a rank
 
