@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.domain.rights import Role
+from registry.formats.base_model import index_base
 from tests.factories import TOY, toy_base, write_adapter
 from tests.http.conftest import Server, running
 from tests.hub.clients import Client, client_of
@@ -16,6 +17,7 @@ from tests.hub.environments import HUBS, NEWEST, Environment
 
 TEAM = "team"
 WEIGHTS = "adapter_model.safetensors"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,13 @@ def hub(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         server.registry.add_base(TOY, toy_base())
         server.registry.create_team(TEAM)
         yield server
+
+
+@pytest.fixture(scope="session")
+def minilm(hub: Server) -> Server:
+    """The server, which knows a real base."""
+    hub.registry.add_base(MINILM, index_base(minilm_folder()))
+    return hub
 
 
 @pytest.fixture(scope="session")

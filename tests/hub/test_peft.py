@@ -6,22 +6,13 @@ import pytest
 
 from registry.domain.records import Evidence
 from registry.domain.reference import AdapterName, Reference
-from registry.formats.base_model import index_base
 from registry.service.publishing import Submission
 from tests.factories import EXAMPLES, minilm_folder
 from tests.http.conftest import Server
 from tests.hub.clients import Client, ClientError
 from tests.hub.wire import wire_to
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 SENTIMENT, WORDNET = EXAMPLES / "minilm-sentiment-r8", EXAMPLES / "minilm-wordnet-r8"
-
-
-@pytest.fixture(scope="session")
-def minilm(hub: Server) -> Server:
-    """The server, which knows a real base."""
-    hub.registry.add_base(MINILM, index_base(minilm_folder()))
-    return hub
 
 
 def test_an_adapter_is_pushed_and_loaded_by_version_alias_and_commit(minilm: Server, newest: Client, repo: str) -> None:

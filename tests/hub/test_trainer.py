@@ -8,9 +8,6 @@ from registry.domain.reference import AdapterName, Reference
 from tests.factories import minilm_folder
 from tests.http.conftest import Server
 from tests.hub.clients import Client
-from tests.hub.test_peft import minilm
-
-__all__ = ["minilm"]
 
 
 @pytest.mark.parametrize("strategy", ["every_save", "end"])

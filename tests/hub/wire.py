@@ -19,6 +19,7 @@ class Wire:
     url: str
     requests: list[str] = field(default_factory=list)
     cuts: int = 0
+    bytes_down: int = 0
     _left: dict[str, int] = field(default_factory=dict)
     _then: Callable[[], None] | None = None
     _lock: Lock = field(default_factory=Lock)
@@ -33,6 +34,8 @@ class Wire:
         with self._lock:
             if way == "up":
                 self.requests += [match.decode() for match in _REQUEST.findall(data)]
+            else:
+                self.bytes_down += len(data)
             if way not in self._left:
                 return True
             self._left[way] -= len(data)
