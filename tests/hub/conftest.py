@@ -10,7 +10,7 @@ import pytest
 
 from registry.domain.rights import Role
 from registry.formats.base_model import index_base
-from tests.factories import TOY, toy_base, write_adapter
+from tests.factories import TOY, minilm_folder, toy_base, write_adapter
 from tests.http.conftest import Server, running
 from tests.hub.clients import Client, client_of
 from tests.hub.environments import HUBS, NEWEST, Environment

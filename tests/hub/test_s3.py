@@ -1,4 +1,4 @@
-"""Clients of a server whose store is S3: they send parts to it and fetch from it, at addresses that the server signs."""
+"""Clients of a server whose store is S3: parts go to it and files come from it, at addresses that the server signs."""
 
 import shutil
 from collections.abc import Iterator
