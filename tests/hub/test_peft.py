@@ -10,6 +10,7 @@ from registry.service.publishing import Submission
 from tests.factories import EXAMPLES, minilm_folder
 from tests.http.conftest import Server
 from tests.hub.clients import Client, ClientError
+from tests.hub.conftest import WEIGHTS
 from tests.hub.wire import wire_to
 
 SENTIMENT, WORDNET = EXAMPLES / "minilm-sentiment-r8", EXAMPLES / "minilm-wordnet-r8"
@@ -32,7 +33,7 @@ def test_an_adapter_is_pushed_and_loaded_by_version_alias_and_commit(minilm: Ser
     assert newest.do("peft.load", base=base, adapter=f"{repo}.at.production") == wanted[0]
 
 
-def test_a_cached_adapter_is_loaded_by_commit_without_a_request(
+def test_a_cached_adapter_is_loaded_by_commit_with_the_one_request_that_peft_insists_on(
     minilm: Server, new_client: Callable[..., Client], repo: str
 ) -> None:
     pushed = minilm.registry.push_folder(SENTIMENT, Submission(AdapterName.parse(repo), ()))
@@ -41,7 +42,7 @@ def test_a_cached_adapter_is_loaded_by_commit_without_a_request(
         client.do("peft.load", base=minilm_folder(), adapter=repo, revision=pushed.commit)
         del wire.requests[:]
         client.do("peft.load", base=minilm_folder(), adapter=repo, revision=pushed.commit)
-        assert wire.requests == []
+        assert wire.requests == [f"HEAD /{repo}/resolve/{pushed.commit}/{WEIGHTS}"]
 
 
 def test_a_base_that_isnt_here_is_refused_with_what_to_do(newest: Client) -> None:
