@@ -134,6 +134,10 @@ class Commit:
     version: int | None  # the version whose content it has, if it holds an adapter
     files: tuple[FileEntry, ...]
 
+    @property
+    def reference(self) -> str:
+        return f"{self.adapter}@{self.id}"
+
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
@@ -268,7 +272,10 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What to search for; None or empty means any. `metrics` are (name, least value). `targets` must all be present."""
+    """What to search for; None or empty means any. `metrics` are (name, least value). `targets` must all be present.
+
+    With `shown`, only what the main of an adapter shows is found.
+    """
 
     team: str | None = None
     base: str | None = None
@@ -278,6 +285,9 @@ class SearchQuery:
     text: str | None = None
     metrics: tuple[tuple[str, float], ...] = ()
     status: Status | None = Status.ACTIVE
+    format: str | None = None
+    peft_type: str | None = None
+    shown: bool = False
     limit: int = 50
     cursor: str | None = None
 

@@ -36,9 +36,12 @@ from registry.http import (
 from registry.http.answers import Answers, Desk
 from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
+from registry.http.hub.cards import Cards
+from registry.http.hub.entries import GitIds
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
+from registry.http.proxies import Dialled
 from registry.http.settings import ServerSettings
 from registry.http.verifying import Verifier
 from registry.service import Registry
@@ -103,12 +106,15 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.settings = settings
     app.state.metrics = Metrics(settings.metrics_folder)
     app.state.verifier = Verifier()
+    app.state.git_ids = GitIds()
+    app.state.cards = Cards()
     record = Record(app.state.metrics)
     errors.install(app)
     app.add_middleware(Answers)
     app.add_middleware(BodyLimit)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
+    app.add_middleware(Dialled, settings=settings)
     app.add_middleware(Observed, record=record)
     if tracing:
         app.add_middleware(tracing.middleware)

@@ -2,6 +2,8 @@
 
     core.py          database, blobs, caller, clock; who may do what is asked for there
     lookup.py        references -> versions, listings, search, lineage, differences
+    history.py       commits: what a revision shows, and what came before it
+    repositories.py  adapters as repositories: their references, and lists of them
     resolution.py    the look-up that serving stacks ask for
     bases.py         base models, and settling which one a version belongs to
     publishing.py    the one gate for everything that becomes a version
@@ -29,7 +31,9 @@ from registry.service.bases import Bases
 from registry.service.comparison import Comparison
 from registry.service.editing import Editing
 from registry.service.gates import Gates
+from registry.service.history import History
 from registry.service.quotas import Quotas
+from registry.service.repositories import Repositories
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
 from registry.service.transfers import Transfers
@@ -47,6 +51,8 @@ class Registry(
     Uploads,
     Bases,
     Resolution,
+    History,
+    Repositories,
     Aliases,
     Stewardship,
     Comparison,

@@ -108,6 +108,11 @@ class Access(UseCases):
         with self.database.reading() as catalog:
             return catalog.tokens.list(None if self.caller.operates else self.actor)
 
+    def own_token(self) -> Token | None:
+        """The token that the caller came with, if it came with one."""
+        with self.database.reading() as catalog:
+            return None if self.caller.token is None else catalog.tokens.find(self.caller.token)
+
     def revoke_token(self, token_id: int) -> Token:
         """Revoke a token, one's own or (an operator) anybody's. Raises TokenNotFound."""
         with self.database.writing() as catalog:

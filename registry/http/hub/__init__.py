@@ -3,14 +3,29 @@
     routing.py       which request is which call, on the raw path; who is asking; refusals as the clients read them
     names.py         repositories, revisions and what they are of the registry: adapters, aliases, versions, commits
     refusals.py      the one table from errors to status codes and X-Error-Code
+    queries.py       flags and counts of a query; origin.py: absolute addresses
     account.py       who the token's owner is, and what clients ask on the side
+    repositories.py  one repository's facts; cards.py: what its README says, with what the registry knows
+    models.py        the list of repositories
+    trees.py         files and folders of a revision; entries.py: regular files and large ones
+    revisions.py     branches, tags and commits
+    downloads.py     files by revision
+    unoffered.py     what isn't offered, refused by name
 
 Source: the protocol as huggingface_hub 0.36 to 2.4 speaks it (docs/huggingface.md has what maps to what).
 """
 
-from registry.http.hub import account
+from registry.http.hub import account, downloads, models, repositories, revisions, trees, unoffered
 from registry.http.hub.routing import HubRoute
 
 __all__ = ["ROUTES"]
 
-ROUTES: tuple[HubRoute, ...] = (*account.routes,)
+ROUTES: tuple[HubRoute, ...] = (
+    *account.routes,
+    *models.routes,
+    *repositories.routes,
+    *trees.routes,
+    *revisions.routes,
+    *downloads.routes,
+    *unoffered.routes,  # last: they match what no other route does
+)

@@ -1,6 +1,8 @@
 """Refusals as the Hub's clients read them: a status, X-Error-Code, and X-Error-Message with text for people.
 
-Clients decide by X-Error-Code what to raise; the message reaches whoever runs them.
+Clients decide by X-Error-Code what to raise; the message reaches whoever runs them. On RepoNotFound, and on errors
+without a code, they fall back to what they have in their cache: what was withdrawn is a revision that isn't found,
+for which they don't. There is no GatedRepo: what a caller may not read is absent.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,9 @@ from registry.domain.errors import (
     AdaptersError,
     AliasNotFound,
     FileNotInVersion,
+    Gone,
     InvalidReference,
+    NotActive,
     NotAuthenticated,
     Refused,
     TeamNotFound,
@@ -30,20 +34,36 @@ _CODES: Mapping[type[AdaptersError], str] = {
     InvalidReference: "RepoNotFound",
     AliasNotFound: "RevisionNotFound",
     VersionNotFound: "RevisionNotFound",
+    NotActive: "RevisionNotFound",
     FileNotInVersion: "EntryNotFound",
 }
+_DELETED = "deleted"
+_ABSENT = (
+    "there is no repository {name} in this registry, or none that your token may read. A base model that isn't kept "
+    "here is loaded from a folder: download it with HF_ENDPOINT unset, and give its path."
+)
 
 
-def refusal(error: AdaptersError | HTTPException, *, anonymous: bool = False) -> JSONResponse:
-    """An error as a Hub's answer. To somebody without a token, what is absent is what needs one."""
+def refusal(
+    error: AdaptersError | HTTPException, *, anonymous: bool = False, of_revision: bool = False
+) -> JSONResponse:
+    """An error as a Hub's answer, to a call about a revision or about a repository.
+
+    To somebody without a token, what is absent is what needs one.
+    """
     if isinstance(error, HTTPException):
         return _answer(error.status_code, str(error.detail), None, error.headers)
     if isinstance(error, NotAuthenticated):
         if anonymous:
             return _answer(401, str(error), "RepoNotFound")
         return _answer(401, "Invalid credentials in Authorization header")
-    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
-    return _answer(_status(error), _text(error), code)
+    return _answer(_status(error), _text(error), _code(error, of_revision=of_revision))
+
+
+def _code(error: AdaptersError, *, of_revision: bool) -> str | None:
+    if isinstance(error, Gone):
+        return "RepoNotFound" if error.status == _DELETED and not of_revision else "RevisionNotFound"
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
 
 
 def _status(error: AdaptersError) -> int:
@@ -54,6 +74,8 @@ def _status(error: AdaptersError) -> int:
 
 
 def _text(error: AdaptersError) -> str:
+    if isinstance(error, AdapterNotFound):
+        return _ABSENT.format(name=error.name)
     return f"{error} {error.hint}".strip()
 
 

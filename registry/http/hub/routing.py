@@ -48,11 +48,11 @@ class HubRoute(BaseRoute):
         self._template = path.strip("/").split("/")
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether a request is this call; its segments are in the child scope's `path_params`."""
+        """Whether a request is this call; the child scope has its segments, and itself for figures."""
         if scope["type"] != "http" or scope["method"] not in self.methods:
             return Match.NONE, {}
         segments = self._match(_segments(scope))
-        return (Match.NONE, {}) if segments is None else (Match.FULL, {"path_params": segments})
+        return (Match.NONE, {}) if segments is None else (Match.FULL, {"path_params": segments, "route": self})
 
     def _match(self, found: Sequence[str]) -> dict[str, str] | None:
         template, rest = self._template, self._template[-1].endswith(_REST)
@@ -77,7 +77,7 @@ class HubRoute(BaseRoute):
             registry = await self._registry(request, secret)
             answer = await self._endpoint(Call(request, scope["path_params"], registry))
         except (AdaptersError, HTTPException) as error:
-            answer = refusal(error, anonymous=secret is None)
+            answer = refusal(error, anonymous=secret is None, of_revision="revision" in scope["path_params"])
         await answer(scope, receive, send)
 
     async def _registry(self, request: Request, secret: str | None) -> Registry:
