@@ -8,7 +8,7 @@
     │   ├── InvalidSetting                  an environment variable or option with an impossible value
     │   └── UnknownEngine                   a serving engine that there are no rules for
     ├── Absent                     exit 3   nothing of that name (or none that the caller may see)
-    │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
+    │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, TagNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
     │   ├── UploadNotFound                  an upload that isn't there, has expired, or is another team's
     │   ├── WebhookNotFound, DeliveryNotFound   a webhook that isn't there or is another team's; a message of one
     │   ├── JobNotFound                     a job that isn't there, or is another team's
@@ -226,6 +226,14 @@ class AliasNotFound(Absent):
 
     name: str
     alias: str
+
+
+@dataclass(eq=False)
+class TagNotFound(Absent):
+    template: ClassVar[str] = "{name} has no tag {tag!r}"
+
+    name: str
+    tag: str
 
 
 @dataclass(eq=False)

@@ -140,6 +140,18 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class Tag:
+    """A name that somebody gave to a commit (40 hex): a note, which never moves."""
+
+    adapter: AdapterName
+    name: str
+    commit: str
+    message: str
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class BaseModel:
     """A registered base model. `names` are labels that admins control; the fingerprint is the identity."""
 

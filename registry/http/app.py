@@ -34,6 +34,7 @@ from registry.http import (
     webhooks,
 )
 from registry.http.answers import Answers, Desk
+from registry.http.capabilities import Capabilities
 from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
 from registry.http.hub.cards import Cards
@@ -108,6 +109,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.verifier = Verifier()
     app.state.git_ids = GitIds()
     app.state.cards = Cards()
+    app.state.capabilities = Capabilities(settings.secret)
     record = Record(app.state.metrics)
     errors.install(app)
     app.add_middleware(Answers)

@@ -7,9 +7,11 @@
     resolution.py    the look-up that serving stacks ask for
     bases.py         base models, and settling which one a version belongs to
     publishing.py    the one gate for everything that becomes a version
+    committing.py    changes to what main has, as clients of a repository make them
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note; landing.py: files on their way)
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it
+    tags.py          notes on commits
     aliases.py       promote, rollback, history: one `move_alias` for all
     comparison.py    versions side by side, with paired differences
     gates.py         what a version must show before an alias may point at it
@@ -28,6 +30,7 @@ A use case owns its transaction. This layer knows no HTTP, no command line and n
 from registry.service.access import Access
 from registry.service.aliases import Aliases
 from registry.service.bases import Bases
+from registry.service.committing import Committing
 from registry.service.comparison import Comparison
 from registry.service.editing import Editing
 from registry.service.gates import Gates
@@ -36,6 +39,7 @@ from registry.service.quotas import Quotas
 from registry.service.repositories import Repositories
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
+from registry.service.tags import Tags
 from registry.service.transfers import Transfers
 from registry.service.uploads import Uploads
 from registry.service.watching import Watching
@@ -47,6 +51,7 @@ __all__ = ["Registry"]
 
 class Registry(
     Working,
+    Committing,
     Transfers,
     Uploads,
     Bases,
@@ -54,6 +59,7 @@ class Registry(
     History,
     Repositories,
     Aliases,
+    Tags,
     Stewardship,
     Comparison,
     Gates,

@@ -70,6 +70,11 @@ class Access(UseCases):
         expires_at = holder.token.expires_at
         return Admission(caller, (expires_at - at).total_seconds() if expires_at else float("inf"))
 
+    def caller_of(self, token_id: int) -> Caller:
+        """The caller behind a token's number, with the rights that it has now. Raises NotAuthenticated."""
+        with self.database.reading() as catalog:
+            return caller_now(catalog, token_id, self.clock())
+
     def create_token(
         self,
         name: str,

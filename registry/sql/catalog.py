@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from registry.sql.lineage import Lineages
     from registry.sql.quotas import Quotas
     from registry.sql.search import Search
+    from registry.sql.tags import Tags
     from registry.sql.teams import Teams
     from registry.sql.tokens import Tokens
     from registry.sql.uploads import AnsweredRequests, Uploads
@@ -148,6 +149,12 @@ class Catalog:
         from registry.sql.quotas import Quotas  # lazy: start-up time
 
         return Quotas(self._connection)
+
+    @cached_property
+    def tags(self) -> "Tags":
+        from registry.sql.tags import Tags  # lazy: start-up time
+
+        return Tags(self._connection)
 
     @cached_property
     def search(self) -> "Search":

@@ -54,6 +54,10 @@ class Commits:
         """The commit that main points to."""
         return self._first(_commits(name).where(commits.c.hash == adapters.c.head))
 
+    def child(self, name: AdapterName, parent: str) -> Commit | None:
+        """The commit that was made to another one."""
+        return self._first(_commits(name).where(commits.c.parent == parent))
+
     def list(self, name: AdapterName, *, limit: int = 100) -> builtins.list[Commit]:
         """The newest commits of main with their files, newest first."""
         statement = _commits(name).order_by(commits.c.id.desc()).limit(limit)

@@ -42,6 +42,7 @@ _READ_BY_LOOK_UPS = frozenset(
         "namespaces",
         "principals",
         "provenances",
+        "tags",
         "tokens",
         "versions",
     }

@@ -16,6 +16,7 @@ from registry.sql.tables import (
     names,
     principals,
     quotas,
+    tags,
     uploads,
     version_parts,
     versions,
@@ -41,6 +42,7 @@ NOUNS = (
     jobs,
     webhooks,
     quotas,
+    tags,
 )
 
 
