@@ -10,12 +10,32 @@
     trees.py         files and folders of a revision; entries.py: regular files and large ones
     revisions.py     branches, tags and commits
     downloads.py     files by revision
+    targets.py       where a client may write; bodies.py: documents that it sends
+    preupload.py     what to do with each file before a commit
+    commits.py       commits; commit_lines.py: their bodies
+    large_files.py   where large files go (Git LFS); sending.py: how they come in
+    keeping.py       repositories begun and deleted, and their settings
+    labels.py        branches and tags made and deleted
     unoffered.py     what isn't offered, refused by name
 
 Source: the protocol as huggingface_hub 0.36 to 2.4 speaks it (docs/huggingface.md has what maps to what).
 """
 
-from registry.http.hub import account, downloads, models, repositories, revisions, trees, unoffered
+from registry.http.hub import (
+    account,
+    commits,
+    downloads,
+    keeping,
+    labels,
+    large_files,
+    models,
+    preupload,
+    repositories,
+    revisions,
+    sending,
+    trees,
+    unoffered,
+)
 from registry.http.hub.routing import HubRoute
 
 __all__ = ["ROUTES"]
@@ -27,5 +47,11 @@ ROUTES: tuple[HubRoute, ...] = (
     *trees.routes,
     *revisions.routes,
     *downloads.routes,
+    *keeping.routes,
+    *labels.routes,
+    *preupload.routes,
+    *large_files.routes,
+    *sending.routes,
+    *commits.routes,
     *unoffered.routes,  # last: they match what no other route does
 )

@@ -7,6 +7,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from registry.domain.errors import BlobNotFound, FileNotInVersion
+from registry.domain.reference import AdapterName
 from registry.http.hub.commit_lines import CommitLines
 from registry.http.hub.origin import origin_of
 from registry.http.hub.routing import Call, HubRoute
@@ -17,22 +18,21 @@ from registry.service.committing import Changes
 
 async def commit(call: Call) -> Response:
     """What main has after it."""
-    await run_in_threadpool(target, call, call["revision"])
+    name = (await run_in_threadpool(target, call, call["revision"])).adapter.name
     lines = CommitLines()
     try:
         await receive(call.request.stream(), lines.write)
-        made = await run_in_threadpool(_commit, call, lines)
+        made = await run_in_threadpool(_commit, call, name, lines)
     except ClientDisconnect:
         return Response(status_code=400)  # nobody is left to be answered
     finally:
         lines.close()
-    url = f"{origin_of(call.request)}/{call['team']}/{call['name']}/commit/{made}"
+    url = f"{origin_of(call.request)}/{name}/commit/{made}"
     return JSONResponse({"success": True, "commitOid": made, "commitUrl": url, "hookOutput": ""})
 
 
-def _commit(call: Call, lines: CommitLines) -> str:
+def _commit(call: Call, name: AdapterName, lines: CommitLines) -> str:
     header = lines.finish()
-    name = target(call, call["revision"]).adapter.name  # in the spelling in which it is kept
     changes = Changes(name, tuple(lines.changes), header.message, header.parentCommit)
     call.registry.check_changes(changes)
     call.registry.keep(name.team, lines.contents())

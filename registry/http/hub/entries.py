@@ -15,13 +15,13 @@ from registry.domain.records import Commit, FileEntry
 from registry.service import Registry
 
 _LARGE = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
-_MOST_REGULAR = 1 << 20  # bytes: a regular file comes within the body of a commit
+MOST_REGULAR = 1 << 20  # bytes: a regular file comes within the body of a commit
 _MOST = 50_000  # ids kept in mind, about 10 MB
 
 
 def is_large(path: str, size: int) -> bool:
     """Whether clients send and fetch a file as a large one. An empty file never is."""
-    return size > _MOST_REGULAR or (size > 0 and path.lower().endswith(_LARGE))
+    return size > MOST_REGULAR or (size > 0 and path.lower().endswith(_LARGE))
 
 
 def pointer(file: FileEntry) -> bytes:

@@ -5,11 +5,11 @@ from starlette.exceptions import HTTPException
 from registry.domain.errors import AliasNotFound, VersionNotFound
 from registry.domain.reference import AdapterName
 from registry.http.hub.names import COMMIT, MAIN, repository
+from registry.http.hub.queries import flag
 from registry.http.hub.routing import Call
 from registry.service.committing import Writable
 
 _MAINS = (MAIN, f"refs/heads/{MAIN}")
-_YES = ("1", "true", "True")
 
 
 def target(call: Call, revision: str) -> Writable:
@@ -17,7 +17,7 @@ def target(call: Call, revision: str) -> Writable:
 
     Raises AdapterNotFound, NotAllowed, VersionNotFound; HTTPException for what is there and isn't written to.
     """
-    if call.request.query_params.get("create_pr") in _YES:
+    if flag(call, "create_pr"):
         raise HTTPException(501, "pull requests are not offered here: push to main, and move an alias when it is ready")
     name = adapter_of(call)
     writable = call.registry.writable(name)
