@@ -41,7 +41,7 @@ class Repository:
         return f"{adapter}{self.id[len(str(self.adapter)) :]}"
 
     def reference(self, revision: str) -> Reference:
-        """What a revision is here. Raises VersionNotFound for what can't be one, HTTPException 501 for what the Hub has."""
+        """What a revision is here. Raises VersionNotFound for what can't be one, HTTPException for the Hub's own."""
         if revision.startswith(_ELSEWHERE):
             raise HTTPException(501, f"{revision[:80]}: pull requests and conversions are not offered here")
         for prefix in _IN_FULL:
