@@ -8,7 +8,7 @@ begins it anew under the same name.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from registry.domain.errors import AdapterNotFound, Gone, VersionNotFound
+from registry.domain.errors import AdapterNotFound, AliasNotFound, Gone, VersionNotFound
 from registry.domain.records import Adapter, Commit, Page, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.statuses import check_found
@@ -35,7 +35,7 @@ class History(UseCases):
         return self.snapshot(reference).commit
 
     def snapshot(self, reference: Reference) -> Snapshot:
-        """What a reference shows: main its newest commit, a version or an alias that version's first one.
+        """What a reference shows: main its newest commit, a version or an alias that version's first one, a tag its commit.
 
         While the version of main's newest commit is withdrawn, main is the newest commit whose version is active.
         Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone.
@@ -83,7 +83,13 @@ def _shown(catalog: Catalog, reference: Reference, adapter: Adapter) -> tuple[Ve
         return _main(catalog, reference, adapter)
     if reference.selector is Selector.COMMIT:
         return _pinned(catalog, reference)
-    version = find(catalog, reference).version
+    try:
+        version = find(catalog, reference).version
+    except AliasNotFound:
+        tag = catalog.tags.find(adapter.name, reference.value)
+        if tag is None:
+            raise
+        return _pinned(catalog, Reference(adapter.name, Selector.COMMIT, tag.commit))
     return version, _of(catalog, version)
 
 

@@ -20,6 +20,7 @@ class References:
     main: str | None
     aliases: Mapping[str, str]
     versions: Mapping[int, str]  # newest first
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +43,17 @@ class Repositories(UseCases):
             present(catalog, name)
 
     def references(self, name: AdapterName) -> References:
-        """Main, aliases and versions. Raises AdapterNotFound, Gone."""
+        """Main, aliases, versions and tags. Raises AdapterNotFound, Gone."""
         with self.database.reading() as catalog:
             self.require(catalog, name)
             adapter = present(catalog, name)
             main = _main(catalog, adapter)
             commits = catalog.versions.commits(name)
+            tags = {tag.name: tag.commit for tag in catalog.tags.list(name)}
         active = {number: commit for number, (commit, status) in commits.items() if status is Status.ACTIVE}
         pinned = {number: commit for number, (commit, status) in commits.items() if status in READABLE_BY_PIN}
         aliases = {alias: active[number] for alias, number in adapter.aliases.items() if number in active}
-        return References(main.id if main else None, aliases, pinned)
+        return References(main.id if main else None, aliases, pinned, tags)
 
     def repositories(
         self, *, team: str | None = None, cursor: str | None = None, limit: int = 100, commits: bool = False

@@ -6,7 +6,7 @@ import pytest
 
 from registry.domain.quotas import Quota
 from registry.domain.records import Status
-from registry.domain.reference import AdapterName
+from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
 from registry.service.publishing import Submission
 from tests.factories import write_adapter
@@ -95,7 +95,7 @@ def test_a_revision_and_a_file_that_arent_there_are_called_so(
 def test_a_revoked_version_is_not_fetched(client: Client, hub: Server, repo: str, folder: Path, tmp_path: Path) -> None:
     version = hub.registry.push_folder(folder, Submission(AdapterName.parse(repo), ())).version
     assert version is not None
-    hub.registry.set_status(version.reference, Status.REVOKED, reason="it leaks")
+    hub.registry.set_status(Reference.parse(version.reference), Status.REVOKED, reason="it leaks")
     with pytest.raises(ClientError, match="is revoked and can no longer be read"):
         client.do("hub.one_file", repo=repo, path=WEIGHTS, revision="v1", cache=tmp_path)
 

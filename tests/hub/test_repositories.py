@@ -36,11 +36,13 @@ def test_a_repository_is_as_private_as_its_team(client: Client, repo: str, folde
 
 
 def test_tags_are_notes_on_commits_and_versions_can_be_neither_made_nor_removed(
-    client: Client, repo: str, folder: Path
+    client: Client, repo: str, folder: Path, tmp_path: Path
 ) -> None:
     commit = client.do("hub.upload", repo=repo, folder=folder)
     client.do("hub.tag", repo=repo, name="paper")
     assert client.do("hub.tags", repo=repo) == {"v1": commit, "paper": commit}
+    client.do("hub.upload_text", repo=repo, path="README.md", text="later")
+    assert Path(client.do("hub.snapshot", repo=repo, revision="paper", cache=tmp_path)).name == commit
     with pytest.raises(ClientError, match="409"):
         client.do("hub.tag", repo=repo, name="paper")
     for number in (1, 7):

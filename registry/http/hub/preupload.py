@@ -52,9 +52,7 @@ def _preupload(call: Call, asked: Candidates) -> list[dict[str, Any]]:
     return [_line(call, file, ignore, head, there.get(file.path)) for file in asked.files]
 
 
-def _line(
-    call: Call, file: Candidate, ignore: Ignore, head: Commit | None, there: FileEntry | None
-) -> dict[str, Any]:
+def _line(call: Call, file: Candidate, ignore: Ignore, head: Commit | None, there: FileEntry | None) -> dict[str, Any]:
     line: dict[str, Any] = {
         "path": file.path,
         "uploadMode": "lfs" if is_large(file.path, file.size) else "regular",
