@@ -37,7 +37,7 @@ def load_into_pipeline(repo, revision):
 
 def load_into_model(repo, revision):
     model = unet()
-    model.load_lora_adapter(repo, revision=revision, prefix="unet")
+    model.load_lora_adapter(repo, revision=revision, prefix="unet", use_safetensors=True)
     return deltas(model)
 
 
@@ -55,7 +55,7 @@ def unet():
 
 def deltas(model):
     return {
-        name: round(float(layer.get_delta_weight(adapter).norm()), 5)
+        name: round(float(layer.get_delta_weight(adapter).detach().norm()), 5)
         for name, layer in model.named_modules()
         for adapter in getattr(layer, "lora_A", {})
     }
