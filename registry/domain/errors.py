@@ -39,6 +39,7 @@
     │   ├── AliasInUse                      yanking the target of an alias without force
     │   ├── UploadIncomplete                completing an upload whose parts are not all there
     │   ├── UploadBusy                      completing an upload while a part is being written
+    │   ├── UnknownXorb                     a shard that names a xorb which the team hasn't (any more)
     │   ├── JobUnfinished, JobEnded         the result of a job that runs; cancelling one that doesn't
     │   └── ClaimLost                       a worker's job is another worker's by now, or was cancelled
     ├── DamageFound                exit 1   stored bytes are missing or changed
@@ -592,6 +593,17 @@ class UploadBusy(Conflict):
     hint_template: ClassVar[str] = "wait until that is done, then complete it again"
 
     id: str
+
+
+@dataclass(eq=False)
+class UnknownXorb(Conflict):
+    """A client remembers more than is there; it is told to forget when it asks for its next token."""
+
+    template: ClassVar[str] = "the team {team} has no xorb {xorb} with these chunks (any more)"
+    hint_template: ClassVar[str] = "push again: everything is sent anew then"
+
+    team: str
+    xorb: str
 
 
 @dataclass(eq=False)

@@ -39,6 +39,7 @@ from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
 from registry.http.hub.cards import Cards
 from registry.http.hub.entries import GitIds
+from registry.http.hub.xet import Slots
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
@@ -107,6 +108,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.settings = settings
     app.state.metrics = Metrics(settings.metrics_folder)
     app.state.verifier = Verifier()
+    app.state.slots = Slots()
     app.state.capabilities = Capabilities(settings.secret)
     app.state.git_ids = GitIds()
     app.state.cards = Cards()

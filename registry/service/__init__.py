@@ -11,6 +11,7 @@
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note; landing.py: files on their way)
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it
+    xorbs.py         packs of chunks, as Xet's clients send them; rebuilding.py makes files of them (out of shelf.py)
     tags.py          notes on commits
     aliases.py       promote, rollback, history: one `move_alias` for all
     comparison.py    versions side by side, with paired differences
@@ -36,12 +37,12 @@ from registry.service.editing import Editing
 from registry.service.gates import Gates
 from registry.service.history import History
 from registry.service.quotas import Quotas
+from registry.service.rebuilding import Rebuilding
 from registry.service.repositories import Repositories
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
 from registry.service.tags import Tags
 from registry.service.transfers import Transfers
-from registry.service.uploads import Uploads
 from registry.service.watching import Watching
 from registry.service.webhooks import Webhooks
 from registry.service.working import Working
@@ -53,7 +54,7 @@ class Registry(
     Working,
     Committing,
     Transfers,
-    Uploads,
+    Rebuilding,
     Bases,
     Resolution,
     History,

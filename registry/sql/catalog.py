@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from registry.sql.uploads import AnsweredRequests, Uploads
     from registry.sql.versions import Versions
     from registry.sql.webhooks import Webhooks
+    from registry.sql.xorbs import Xorbs
 
 
 class Catalog:
@@ -149,6 +150,12 @@ class Catalog:
         from registry.sql.quotas import Quotas  # lazy: start-up time
 
         return Quotas(self._connection)
+
+    @cached_property
+    def xorbs(self) -> "Xorbs":
+        from registry.sql.xorbs import Xorbs  # lazy: start-up time
+
+        return Xorbs(self._connection)
 
     @cached_property
     def tags(self) -> "Tags":

@@ -48,7 +48,7 @@ _READ_BY_LOOK_UPS = frozenset(
     }
 )
 # An operator who uploads into a team that isn't there makes it; nobody's rights or answers are other ones for that.
-_UPLOAD = frozenset({"blob_possessions", "blobs", "memberships", "namespaces", "principals", "uploads"})
+_UPLOAD = frozenset({"blob_possessions", "blobs", "memberships", "namespaces", "principals", "uploads", "xorbs"})
 _WRITTEN = re.compile(r"\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM) \"?(\w+)", re.IGNORECASE)
 _NOTE_OF_USE = re.compile(r"UPDATE tokens SET used_at=", re.IGNORECASE)
 
@@ -66,7 +66,7 @@ def every_change_is_told() -> Iterator[None]:
 
     def committed(connection: Any) -> None:
         tables = written.pop(id(connection), set())
-        upload = bool(tables & {"blob_possessions", "uploads"}) and tables <= _UPLOAD
+        upload = bool(tables & {"blob_possessions", "uploads", "xorbs"}) and tables <= _UPLOAD
         if tables & _READ_BY_LOOK_UPS and "events" not in tables and not upload:
             untold.append(tables)
 

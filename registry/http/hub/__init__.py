@@ -16,6 +16,7 @@
     large_files.py   where large files go (Git LFS); sending.py: how they come in
     keeping.py       repositories begun and deleted, and their settings
     labels.py        branches and tags made and deleted
+    xet.py           what newer clients send large files to: packs of chunks, and how files are made of them
     unoffered.py     what isn't offered, refused by name
 
 Source: the protocol as huggingface_hub 0.36 to 2.4 speaks it (docs/huggingface.md has what maps to what).
@@ -35,6 +36,7 @@ from registry.http.hub import (
     sending,
     trees,
     unoffered,
+    xet,
 )
 from registry.http.hub.routing import HubRoute
 
@@ -53,5 +55,6 @@ ROUTES: tuple[HubRoute, ...] = (
     *large_files.routes,
     *sending.routes,
     *commits.routes,
+    *xet.routes,
     *unoffered.routes,  # last: they match what no other route does
 )

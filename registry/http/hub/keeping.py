@@ -78,7 +78,8 @@ def _create(registry: Registry, wanted: NewRepo) -> tuple[AdapterName, bool]:
         raise HTTPException(400, f"{found.id} is what {found.view} is read by; repositories have other names")
     with suppress(AdapterNotFound, Gone):
         return registry.adapter(found.adapter).name, False
-    _check_visibility(registry, found.adapter.team, wanted.private, wanted.visibility)
+    # The commands of 0.36 say `private: false` where nobody said anything.
+    _check_visibility(registry, found.adapter.team, wanted.private or None, wanted.visibility)
     try:
         return registry.create_adapter(found.adapter).name, True
     except NameTaken:  # somebody else was first

@@ -21,6 +21,7 @@ from registry.sql.tables import (
     version_parts,
     versions,
     webhooks,
+    xorbs,
 )
 from registry.sql.tables.base import Row
 
@@ -42,6 +43,7 @@ NOUNS = (
     jobs,
     webhooks,
     quotas,
+    xorbs,
     tags,
 )
 

@@ -1,4 +1,4 @@
-"""Servers with adapters to read and repositories to write to, and the Hub's own client in front of them."""
+"""Servers to read from and to write to, and the Hub's own client in front of them."""
 
 import shutil
 from collections.abc import Iterator
@@ -21,7 +21,6 @@ from tests.http.conftest import Client, Server, running
 from tests.http.hub.writing import Desk
 
 _NUMBERS = count(1)
-
 SUPPORT = "acme/support"
 CARD = f"""---
 license: mit
