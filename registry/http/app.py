@@ -119,7 +119,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     if tracing:
         app.add_middleware(tracing.middleware)
     for room in ROOMS:
-        app.include_router(room.routes)
+        app.router.routes.extend(room.routes.routes)  # as they are: included, each is built anew by every application
     app.router.routes.extend(HUB)  # last: their templates begin with any team's name
     return app
 
