@@ -1,4 +1,4 @@
-"""Adapters as repositories: what main shows is what a list tells, and what was withdrawn is in no list of references."""
+"""Adapters as repositories: a list tells what main shows, and no list of references has what was withdrawn."""
 
 from pathlib import Path
 

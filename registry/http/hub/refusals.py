@@ -40,8 +40,8 @@ _CODES: Mapping[type[AdaptersError], str] = {
     FileNotInVersion: _NO_ENTRY,
 }
 _ABSENT = (
-    "there is no repository {name} in this registry, or none that your token may read. A base model that isn't kept "
-    "here is loaded from a folder: download it with HF_ENDPOINT unset, and give its path."
+    "there is no repository {name} in this registry, or none that your token may read. If it is a base model: put it "
+    "here with `adapters base publish`, or download it with HF_ENDPOINT unset and load it from that folder"
 )
 
 

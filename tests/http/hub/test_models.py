@@ -89,6 +89,13 @@ def test_what_is_not_known_of_a_repository_is_refused_by_name(api: HfApi) -> Non
     assert names(api, gated=True) == [] and len(names(api, gated=False)) == 4
 
 
+@pytest.mark.parametrize(
+    "query", ["author=a%00", "filter=base_model:%00", "cursor=%1b", "full=x", "&".join(["filter=target:q"] * 60)]
+)
+def test_what_no_client_means_is_refused(library: Library, backend: str, query: str) -> None:
+    assert library.client.get(f"/api/models?{query}").status == 400
+
+
 def test_pages_follow_each_other_with_the_question_as_it_was(api: HfApi, server: Server) -> None:
     client = server.client("ann", "acme", Role.READER)
     for query, expected in (

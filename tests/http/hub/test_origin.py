@@ -1,12 +1,19 @@
 """Absolute addresses are those that the client dialled, as far as those who say so may be believed."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from registry.domain.reference import AdapterName
 from registry.http.hub.origin import origin_of
 from registry.http.proxies import PEER, Dialled
 from registry.http.settings import ServerSettings
+from registry.service.publishing import Submission
+from tests.factories import write_adapter
+from tests.http.conftest import Server
 from tests.http.hub.conftest import Library
 
 PROXY, STRANGER = "10.0.0.7", "203.0.113.9"
@@ -87,3 +94,20 @@ def test_a_running_server_leads_to_the_next_page_where_it_was_dialled(library: L
         link = library.client.get(path, headers={"Host": host, "X-Forwarded-Host": "evil.example"}).headers["Link"]
         assert link.startswith(f"<http://{host}/api/models/acme/support/commits/")
     assert library.client.get(path, headers={"Host": "evil.example"}).status == 400
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("proxies", "named"), [("127.0.0.0/8", "https://registry.example"), ("10.0.0.7", "http://127")]
+)
+def test_only_a_trusted_proxy_tells_a_running_server_what_was_dialled(
+    serve: Callable[..., Server], database_url: str, tmp_path: Path, proxies: str, named: str
+) -> None:
+    environment = {"ADAPTERS_PUBLIC_URL": "https://registry.example", "ADAPTERS_TRUSTED_PROXIES": proxies}
+    server = serve(database_url, None, environment)
+    for seed in (1, 2):
+        folder = write_adapter(tmp_path / str(seed), seed=seed)
+        server.registry.push_folder(folder, Submission(AdapterName("acme", "a"), ()))
+    headers = {"X-Forwarded-Host": "registry.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": STRANGER}
+    answer = server.client().get("/api/models/acme/a/commits/main?limit=1", headers=headers)
+    assert answer.headers["Link"].startswith(f"<{named}")
