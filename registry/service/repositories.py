@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from registry.domain.errors import Gone, NotActive
+from registry.domain.errors import Gone, NotActive, VersionNotFound
 from registry.domain.records import Adapter, Commit, Page, SearchQuery, Status, Version
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Scope
@@ -20,7 +20,7 @@ class References:
     main: str | None
     aliases: Mapping[str, str]
     versions: Mapping[int, str]  # newest first
-    tags: Mapping[str, str]
+    tags: Mapping[str, str]  # those that somebody made
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,19 @@ class Repositories(UseCases):
             present(catalog, name)
 
     def references(self, name: AdapterName) -> References:
-        """Main, aliases, versions and tags. Raises AdapterNotFound, Gone."""
+        """Main, aliases and versions. Raises AdapterNotFound, Gone."""
         with self.database.reading() as catalog:
             self.require(catalog, name)
             adapter = present(catalog, name)
             main = _main(catalog, adapter)
             commits = catalog.versions.commits(name)
-            tags = {tag.name: tag.commit for tag in catalog.tags.list(name)}
+            tags = catalog.tags.list(name)
         active = {number: commit for number, (commit, status) in commits.items() if status is Status.ACTIVE}
         pinned = {number: commit for number, (commit, status) in commits.items() if status in READABLE_BY_PIN}
         aliases = {alias: active[number] for alias, number in adapter.aliases.items() if number in active}
-        return References(main.id if main else None, aliases, pinned, tags)
+        withdrawn = {commit for number, (commit, _) in commits.items() if number not in pinned}
+        noted = {tag.name: tag.commit for tag in tags if tag.commit not in withdrawn}
+        return References(main.id if main else None, aliases, pinned, noted)
 
     def repositories(
         self, *, team: str | None = None, cursor: str | None = None, limit: int = 100, commits: bool = False
@@ -84,8 +86,8 @@ def _listed(catalog: Catalog, pairs: Iterable[tuple[Adapter, Version | None]], *
 
 
 def _main(catalog: Catalog, adapter: Adapter) -> Commit | None:
-    """The commit that main shows; None where all that there is was withdrawn."""
+    """The commit that main shows; None where there is none yet, or all that there is was withdrawn."""
     try:
         return take(catalog, Reference(adapter.name)).commit
-    except (NotActive, Gone):
+    except (VersionNotFound, NotActive, Gone):
         return None

@@ -18,9 +18,9 @@ from tests.hub.wire import Wire, wire_to
 
 @pytest.fixture
 def on_s3(s3_store_url: str, sqlite_template: Path, tmp_path: Path) -> Iterator[Server]:
-    """A server on SQLite and the local S3."""
+    """A server on SQLite and the local S3, at another host: clients of 1.x take one host for one server."""
     shutil.copyfile(sqlite_template, tmp_path / "catalog.db")
-    with running(f"sqlite:///{tmp_path}/catalog.db", s3_store_url) as server:
+    with running(f"sqlite:///{tmp_path}/catalog.db", s3_store_url.replace("127.0.0.1", "localhost")) as server:
         server.registry.add_base(WIDE, toy_base("wide", WIDTH))
         server.registry.create_team(TEAM)
         yield server

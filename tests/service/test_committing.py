@@ -16,7 +16,7 @@ from registry.domain.errors import (
     StaleCommit,
     UnsupportedAdapter,
 )
-from registry.domain.records import Commit
+from registry.domain.records import Commit, Status
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
 from registry.service import Registry
@@ -159,3 +159,15 @@ def test_only_writers_commit_and_only_to_what_is_there(empty: Registry) -> None:
     empty.create_adapter(OURS)
     commit(empty, put(empty, "x.txt", b"x"))
     assert paths(empty) == ["x.txt"]
+
+
+@once
+def test_while_the_newest_is_withdrawn_changes_are_made_to_what_main_shows(empty: Registry, tmp_path: Path) -> None:
+    first = commit(empty, *adapter(empty, tmp_path))
+    commit(empty, *adapter(empty, tmp_path, seed=1))
+    empty.set_status(Reference.parse("ours/a@v2"), Status.REVOKED, reason="leaked")
+    commit(empty, put(empty, "README.md", b"better words"), parent=first)
+    assert (main(empty).version, main(empty).message) == (1, "")
+    empty.set_status(Reference.parse("ours/a@v1"), Status.REVOKED, reason="leaked")
+    commit(empty, *adapter(empty, tmp_path, seed=2))
+    assert main(empty).version == 3

@@ -98,6 +98,8 @@ def _delete(registry: Registry, wanted: OldRepo) -> AdapterName:
         raise HTTPException(403, f"{found.id} only shows {found.view}: delete {found.adapter}")
     try:
         return registry.delete_adapter(found.adapter, reason=_REASON).name
+    except Gone:
+        raise AdapterNotFound(str(found.adapter)) from None
     except AliasInUse as error:
         text = f"{error.reference} has the aliases {error.aliases}: delete these branches first"
         raise HTTPException(409, text) from error

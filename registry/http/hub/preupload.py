@@ -46,7 +46,7 @@ async def preupload(call: Call) -> Response:
 
 
 def _preupload(call: Call, asked: Candidates) -> list[dict[str, Any]]:
-    head = target(call, call["revision"]).head
+    head = target(call, call["revision"]).shown
     ignore = Ignore.parse(_rules(call, head) if asked.gitIgnore is None else asked.gitIgnore)
     there = {file.path: file for file in head.files} if head else {}
     lines = [_line(call, file, ignore, head, there.get(file.path)) for file in asked.files]
