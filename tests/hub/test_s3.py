@@ -36,7 +36,8 @@ def test_every_version_pushes_to_s3_and_pulls_from_it(on_s3: Server, wire: Wire,
     token = on_s3.client("ann", TEAM).token
     assert token is not None
     for number, (version, environment) in enumerate(HUBS.items()):
-        folder, repo = wide_adapter(tmp_path / f"adapter-{number}", 90, seed=number), f"{TEAM}/on-s3-{number}"
+        rank = 70 if version == "0.36.2" else 8  # more than a part of LFS, and less
+        folder, repo = wide_adapter(tmp_path / f"adapter-{number}", rank, seed=number), f"{TEAM}/on-s3-{number}"
         with client_of(environment, wire.url, token, tmp_path / version) as client:
             commit = client.do("hub.upload", repo=repo, folder=folder)
             down = wire.bytes_down
