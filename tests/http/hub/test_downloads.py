@@ -131,6 +131,7 @@ def test_what_is_absent_is_told_in_the_clients_own_errors(library: Library, tmp_
         HfApi(endpoint=library.server.url, token="hf_wrong").model_info(SUPPORT)
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_a_withdrawn_version_is_not_loaded_from_a_cache_by_its_name(server: Server, tmp_path: Path) -> None:
     registry = server.registry
     registry.push_folder(write_adapter(tmp_path / "a"), Submission(AdapterName("acme", "a"), ()))
