@@ -36,7 +36,9 @@ class History(UseCases):
         return self.snapshot(reference).commit
 
     def snapshot(self, reference: Reference) -> Snapshot:
-        """What a reference shows: main its newest commit, a tag its own, a version or alias that version's first one.
+        """What a reference shows: main its newest commit, a version or an alias that version's first one.
+
+        What is no alias may be a tag, which shows its commit.
 
         While the version of main's newest commit is withdrawn, main is the newest commit whose version is active.
         Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from registry.domain.errors import Gone, NotActive
+from registry.domain.errors import Gone, NotActive, VersionNotFound
 from registry.domain.records import Adapter, Commit, Page, SearchQuery, Status, Version
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Scope
@@ -43,7 +43,7 @@ class Repositories(UseCases):
             present(catalog, name)
 
     def references(self, name: AdapterName) -> References:
-        """Main, aliases, versions and tags. Raises AdapterNotFound, Gone."""
+        """Main, aliases and versions. Raises AdapterNotFound, Gone."""
         with self.database.reading() as catalog:
             self.require(catalog, name)
             adapter = present(catalog, name)
@@ -86,8 +86,8 @@ def _listed(catalog: Catalog, pairs: Iterable[tuple[Adapter, Version | None]], *
 
 
 def _main(catalog: Catalog, adapter: Adapter) -> Commit | None:
-    """The commit that main shows; None where all that there is was withdrawn."""
+    """The commit that main shows; None where there is none yet, or all that there is was withdrawn."""
     try:
         return take(catalog, Reference(adapter.name)).commit
-    except (NotActive, Gone):
+    except (VersionNotFound, NotActive, Gone):
         return None

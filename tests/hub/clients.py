@@ -80,11 +80,12 @@ class Client:
         self._process.kill()
 
     def close(self) -> None:
-        """End it."""
+        """End it; there is nothing that it would lose."""
         if self._process is not None:
             assert self._process.stdin is not None and self._process.stdout is not None
+            self._process.kill()
+            self._process.wait()
             self._process.stdin.close()
-            self._process.wait(30)
             self._process.stdout.close()
 
     def _started(self) -> subprocess.Popen[str]:

@@ -14,6 +14,7 @@ from tests.factories import TOY, minilm_folder, toy_base, write_adapter
 from tests.http.conftest import Server, running
 from tests.hub.clients import Client, client_of
 from tests.hub.environments import HUBS, NEWEST, Environment
+from tests.hub.wire import Wire, wire_to
 
 TEAM = "team"
 WEIGHTS = "adapter_model.safetensors"
@@ -59,9 +60,16 @@ def client(request: pytest.FixtureRequest, new_client: Callable[..., Client]) ->
 
 
 @pytest.fixture(scope="session")
-def newest(new_client: Callable[..., Client]) -> Client:
+def wire(hub: Server) -> Iterator[Wire]:
+    """What `newest` reaches the server by."""
+    with wire_to(hub.url) as wire:
+        yield wire
+
+
+@pytest.fixture(scope="session")
+def newest(new_client: Callable[..., Client], wire: Wire) -> Client:
     """An owner of the team, with the newest huggingface_hub, PEFT and transformers."""
-    return new_client()
+    return new_client(HF_ENDPOINT=wire.url)
 
 
 _NUMBERS = count(1)

@@ -1,7 +1,5 @@
 """PEFT pushes and loads adapters of a real, small base by version, alias and commit."""
 
-from collections.abc import Callable
-
 import pytest
 
 from registry.domain.records import Evidence
@@ -11,7 +9,7 @@ from tests.factories import EXAMPLES, minilm_folder
 from tests.http.conftest import Server
 from tests.hub.clients import Client, ClientError
 from tests.hub.conftest import WEIGHTS
-from tests.hub.wire import wire_to
+from tests.hub.wire import Wire
 
 SENTIMENT, WORDNET = EXAMPLES / "minilm-sentiment-r8", EXAMPLES / "minilm-wordnet-r8"
 
@@ -22,7 +20,7 @@ def test_an_adapter_is_pushed_and_loaded_by_version_alias_and_commit(minilm: Ser
         newest.do("peft.push", base=base, adapter=folder, repo=repo)
     first, second = (minilm.registry.find_version(Reference.parse(f"{repo}@v{number}")) for number in (1, 2))
     assert {first.base.evidence, second.base.evidence} == {Evidence.STRUCTURAL}
-    minilm.registry.promote(first.reference, "production")
+    minilm.registry.promote(Reference.parse(first.reference), "production")
     wanted = [newest.do("peft.load", base=base, adapter=folder) for folder in (SENTIMENT, WORDNET)]
     assert wanted[0] != wanted[1]
     loaded = {
@@ -34,15 +32,13 @@ def test_an_adapter_is_pushed_and_loaded_by_version_alias_and_commit(minilm: Ser
 
 
 def test_a_cached_adapter_is_loaded_by_commit_with_the_one_request_that_peft_insists_on(
-    minilm: Server, new_client: Callable[..., Client], repo: str
+    minilm: Server, newest: Client, wire: Wire, repo: str
 ) -> None:
     pushed = minilm.registry.push_folder(SENTIMENT, Submission(AdapterName.parse(repo), ()))
-    with wire_to(minilm.url) as wire:
-        client = new_client(HF_ENDPOINT=wire.url)
-        client.do("peft.load", base=minilm_folder(), adapter=repo, revision=pushed.commit)
-        del wire.requests[:]
-        client.do("peft.load", base=minilm_folder(), adapter=repo, revision=pushed.commit)
-        assert wire.requests == [f"HEAD /{repo}/resolve/{pushed.commit}/{WEIGHTS}"]
+    newest.do("peft.load", base=minilm_folder(), adapter=repo, revision=pushed.commit)
+    wire.requests.clear()
+    newest.do("peft.load", base=minilm_folder(), adapter=repo, revision=pushed.commit)
+    assert wire.requests == [f"HEAD /{repo}/resolve/{pushed.commit}/{WEIGHTS}"]
 
 
 def test_a_base_that_isnt_here_is_refused_with_what_to_do(newest: Client) -> None:

@@ -1,10 +1,7 @@
 """Files made of xorbs: of the team's own and of nothing else, right or not at all, and no second copy of them."""
 
-import hashlib
 import io
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 
@@ -12,63 +9,20 @@ from registry.domain.errors import (
     AdaptersError,
     DigestMismatch,
     InvalidFile,
-    NotAllowed,
     QuotaExceeded,
-    TeamNotFound,
     UnknownXorb,
-    WrongUsage,
 )
 from registry.domain.quotas import Quota
-from registry.domain.rights import Role
-from registry.service import Registry, rebuilding, shelf, xorbs
-from registry.service.uploads import KEPT
-from tests.service.jobs import Clock, member, once
+from registry.service import Registry, rebuilding, shelf
+from tests.service.jobs import once
+from tests.service.sending import ONE, TWO, WHOLE, assert_nothing_came_of_it, content, has, make, plain, send, staged
 from tests.xet.packing import Packed, Part, file_records, shard, xorb
-
-CHUNKS = [bytes([65 + number]) * (number + 1) for number in range(8)]
-ONE = xorb(CHUNKS[:5], scheme=1)
-TWO = xorb(CHUNKS[5:], scheme=2)
-WHOLE = [Part(ONE, 0, 5), Part(TWO, 0, 3)]
 
 
 @pytest.fixture(autouse=True)
 def teams(registry: Registry) -> None:
     for team in ("ours", "theirs"):
         registry.create_team(team)
-
-
-def send(registry: Registry, *packs: Packed, team: str = "ours") -> list[bool]:
-    return [registry.keep_xorb(team, one.name, io.BytesIO(one.sent)) for one in packs]
-
-
-def make(registry: Registry, data: bytes, team: str = "ours") -> None:
-    registry.take_shard(team, registry.xorb_epoch(team), io.BytesIO(data), size=len(data))
-
-
-def plain(parts: Sequence[Part]) -> bytes:
-    return b"".join(part.plain for part in parts)
-
-
-def content(registry: Registry, parts: Sequence[Part]) -> bytes:
-    with registry.blobs.open(hashlib.sha256(plain(parts)).hexdigest()) as stream:
-        return stream.read()
-
-
-def has(registry: Registry, parts: Sequence[Part], team: str = "ours") -> bool:
-    sha256 = hashlib.sha256(plain(parts)).hexdigest()
-    with registry.database.reading() as catalog:
-        return catalog.blobs.possessed(team, [sha256]) == {sha256}
-
-
-def assert_nothing_came_of_it(registry: Registry, team: str = "ours") -> None:
-    """No blob, nobody's file, no upload that counts."""
-    assert list(registry.blobs.list()) == []
-    usage = registry.quota(team).usage
-    assert (usage.uploads, usage.incoming) == (0, 0)
-
-
-def staged(registry: Registry) -> int:
-    return len(list(registry.blobs.staged()))
 
 
 def test_a_file_is_made_of_its_chunks_and_no_second_copy_of_them_stays(registry: Registry) -> None:
@@ -156,18 +110,6 @@ def test_a_shard_that_lies_is_refused_and_nothing_is_kept(
 
 
 @once
-def test_a_xorb_that_is_not_what_its_name_says_is_refused_and_nothing_is_kept(registry: Registry) -> None:
-    for sent in (TWO.sent, ONE.sent[:-1], b""):
-        with pytest.raises(InvalidFile):
-            registry.keep_xorb("ours", ONE.name, io.BytesIO(sent))
-    with pytest.raises(WrongUsage):
-        registry.keep_xorb("ours", "../../x", io.BytesIO(ONE.sent))
-    assert staged(registry) == 0
-    with pytest.raises(UnknownXorb):
-        make(registry, shard([file_records([Part(ONE, 0, 5)])]))
-
-
-@once
 def test_a_file_that_repeats_a_little_without_end_is_refused(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,97 +131,6 @@ def test_the_name_of_anothers_xorb_is_worth_nothing(registry: Registry) -> None:
     make(registry, shard([file_records(WHOLE)], [ONE, TWO]), "theirs")
     assert has(registry, WHOLE, "theirs")
     assert len(list(registry.blobs.list())) == 1
-
-
-@once
-def test_who_may_not_write_to_a_team_may_not_send_anything(registry: Registry) -> None:
-    for role, error in ((Role.READER, NotAllowed), (None, TeamNotFound)):
-        bob = member(registry, f"bob-{role}", **({"ours": role} if role else {"theirs": Role.OWNER}))
-        with pytest.raises(error):
-            bob.xorb_epoch("ours")
-        with pytest.raises(error):
-            send(bob, ONE)
-        data = shard([])
-        with pytest.raises(error):
-            bob.take_shard("ours", "any", io.BytesIO(data), size=len(data))
-    assert staged(registry) == 0
-
-
-# -- what clients remember --------------------------------------------------------------------------------------------
-
-
-def test_a_client_that_names_what_is_not_there_is_told_to_forget(registry: Registry) -> None:
-    before = registry.xorb_epoch("ours")
-    assert registry.xorb_epoch("OURS") == before
-    with pytest.raises(UnknownXorb):
-        make(registry, shard([file_records(WHOLE)]))
-    after = registry.xorb_epoch("ours")
-    assert after != before
-    data = shard([file_records(WHOLE)])
-    with pytest.raises(UnknownXorb):  # it goes on in the epoch of before, which has ended already
-        registry.take_shard("ours", before, io.BytesIO(data), size=len(data))
-    assert registry.xorb_epoch("ours") == after
-
-
-@once
-def test_xorbs_that_wait_too_long_are_forgotten_and_their_clients_told(registry: Registry, clock: Clock) -> None:
-    send(registry, ONE, TWO)
-    make(registry, shard([file_records([Part(ONE, 0, 5), Part(TWO, 0, 1)])], [ONE, TWO]))
-    before = registry.xorb_epoch("ours")
-    clock.now += KEPT / 2
-    registry.expire_uploads()
-    assert staged(registry) == 1
-    clock.now += KEPT
-    registry.expire_uploads()
-    assert staged(registry) == 0
-    assert registry.xorb_epoch("ours") != before
-    make(registry, shard([file_records([Part(ONE, 1, 5)])]))  # of this one all chunks are in a file
-    with pytest.raises(UnknownXorb):
-        make(registry, shard([file_records([Part(TWO, 0, 1)])]))
-
-
-@once
-def test_what_no_client_remembers_any_more_is_forgotten(registry: Registry, clock: Clock) -> None:
-    send(registry, ONE, TWO)
-    make(registry, shard([file_records(WHOLE)], [ONE, TWO]))
-    epoch = registry.xorb_epoch("ours")
-    clock.now += xorbs.REMEMBERED - timedelta(days=1)
-    assert send(registry, ONE) == [False]  # of this one a client hears again
-    clock.now += timedelta(days=2)
-    registry.expire_uploads()
-    assert send(registry, ONE, TWO) == [False, True]
-    assert registry.xorb_epoch("ours") == epoch  # nobody has to be told
-
-
-def test_a_blob_that_is_gone_takes_along_what_refers_to_it(registry: Registry) -> None:
-    send(registry, ONE, TWO)
-    make(registry, shard([file_records(WHOLE)], [ONE, TWO]))
-    before = registry.xorb_epoch("ours")
-    registry.blobs.delete(hashlib.sha256(plain(WHOLE)).hexdigest())
-    later = shard([file_records([Part(ONE, 0, 2)])])
-    with pytest.raises(UnknownXorb):
-        make(registry, later)
-    assert registry.xorb_epoch("ours") != before
-    assert send(registry, ONE) == [True]
-    make(registry, later)
-    assert content(registry, [Part(ONE, 0, 2)]) == b"ABB"
-
-
-# -- how much ---------------------------------------------------------------------------------------------------------
-
-
-@once
-def test_no_more_waits_than_a_team_has_room_for(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.set_quota("ours", Quota(bytes=len(ONE.plain) + 5))
-    send(registry, ONE)
-    with pytest.raises(QuotaExceeded):
-        send(registry, TWO)
-    registry.set_quota("ours", Quota())
-    monkeypatch.setattr(xorbs, "MOST_STAGED", len(ONE.plain) + len(TWO.plain))
-    send(registry, TWO)
-    with pytest.raises(QuotaExceeded):
-        send(registry, xorb([b"one more"]))
-    assert staged(registry) == 2
 
 
 @once

@@ -116,7 +116,8 @@ async def take_shard_telling(call: Call) -> Response:
         progress[:] = made, of
 
     work = await _begun(call, tell)
-    return StreamingResponse(_lines(work, progress), media_type="application/x-ndjson")
+    unbuffered = {"X-Accel-Buffering": "no"}  # a proxy that holds lines back would give up waiting for more
+    return StreamingResponse(_lines(work, progress), media_type="application/x-ndjson", headers=unbuffered)
 
 
 async def _lines(work: asyncio.Future[None], progress: list[int]) -> AsyncIterator[bytes]:
@@ -178,10 +179,17 @@ def _too_much(error: QuotaExceeded) -> HTTPException:
     return HTTPException(413, f"{error} {error.hint}")
 
 
+_STORE = "/api/xet/{team}/{epoch}"
+
 routes = (
     HubRoute("GET", "/api/models/{team}/{name}/xet-write-token/{revision}", write_token),
-    HubRoute("POST", "/api/xet/{team}/{epoch}/v1/xorbs/default/{xorb}", keep_xorb),
-    HubRoute("POST", "/api/xet/{team}/{epoch}/v1/shards", take_shard),
-    HubRoute("POST", "/api/xet/{team}/{epoch}/v2/shards", take_shard_telling),
+    HubRoute("POST", f"{_STORE}/v1/xorbs/default/{{xorb}}", keep_xorb),
+    HubRoute("POST", f"{_STORE}/v1/shards", take_shard),
+    HubRoute("POST", f"{_STORE}/v2/shards", take_shard_telling),
+    # hf_xet before 1.6 has no versions in its paths, and before 1.1.6 other ones.
+    HubRoute("POST", f"{_STORE}/xorbs/default/{{xorb}}", keep_xorb),
+    HubRoute("POST", f"{_STORE}/shards", take_shard),
+    HubRoute("POST", f"{_STORE}/xorb/default/{{xorb}}", keep_xorb),
+    HubRoute(("POST", "PUT"), f"{_STORE}/shard/{{prefix}}/{{shard}}", take_shard),
     HubRoute(("GET", "HEAD", "POST", "PUT"), "/api/xet/{path:path}", absent, public=True),
 )

@@ -164,7 +164,7 @@ def test_datasets_and_pull_requests_are_refused_by_name(library: Library, tmp_pa
 @pytest.fixture
 def on_s3(serve: Callable[..., Server], database_url: str, s3_store_url: str, tmp_path: Path) -> Server:
     """A server whose blobs are in a bucket."""
-    server = serve(database_url, s3_store_url)
+    server = serve(database_url, s3_store_url.replace("127.0.0.1", "localhost"))
     server.registry.add_base(TOY, toy_base())
     server.registry.push_folder(write_adapter(tmp_path / "adapter"), Submission(AdapterName("acme", "a"), ()))
     return server
@@ -187,12 +187,14 @@ def test_large_files_come_from_the_bucket(on_s3: Server, tmp_path: Path, asked: 
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_a_bucket_at_the_registrys_own_origin_is_streamed_from(
+def test_a_bucket_at_the_registrys_own_host_is_streamed_from(
     serve: Callable[..., Server], database_url: str, s3_store_url: str, tmp_path: Path
 ) -> None:
     address = "http://same.example:9000"
-    server = serve(database_url, f"{s3_store_url}&public_endpoint_url={address}", {"ADAPTERS_PUBLIC_URL": address})
+    server = serve(
+        database_url, f"{s3_store_url}&public_endpoint_url={address}", {"ADAPTERS_PUBLIC_URL": "http://same.example"}
+    )
     server.registry.push_folder(write_adapter(tmp_path / "adapter"), Submission(AdapterName("acme", "a"), ()))
     client, path = server.client(), f"/acme/a/resolve/main/{WEIGHTS}"
-    assert client.request("HEAD", path, headers={"Host": "same.example:9000"}).status == 200
+    assert client.request("HEAD", path, headers={"Host": "same.example"}).status == 200
     assert client.request("HEAD", path).status == 302

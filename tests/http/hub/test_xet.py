@@ -232,6 +232,24 @@ def test_what_is_wrong_is_refused_as_the_clients_fault_and_nothing_is_kept(
     assert ann.request("POST", f"{store}/v1/shards", body=shard([file_records(WHOLE)])).json() == {"result": 1}
 
 
+def test_paths_of_older_clients_lead_to_the_same(server: Server, team: str, ann: Client) -> None:
+    store = store_of(ann, team)
+    for number, (one, other) in enumerate((("/xorbs", "/shards"), ("/xorb", f"/shard/default-merkledb/{'0' * 64}"))):
+        packed = xorb([b"older", bytes([number])])
+        sent = ann.request("POST", f"{store}{one}/default/{packed.name}", body=packed.sent)
+        assert sent.json() == {"was_inserted": True}
+        body = shard([file_records([Part(packed, 0, 2)])], [packed])
+        assert ann.request("POST", store + other, body=body).json() == {"result": 1}
+        assert has(server, team, packed.plain)
+
+
+def test_what_clients_may_ask_in_vain_is_absent(team: str, ann: Client) -> None:
+    store = store_of(ann, team)
+    asked = {"/v1/chunks/default-merkledb/": "GET", "/v1/xorb-grants/default/": "POST", "/v1/reconstructions/": "GET"}
+    for path, method in asked.items():
+        assert ann.request(method, f"{store}{path}{'0' * 64}").status == 404  # of other refusals they die
+
+
 def test_a_body_beyond_any_xorb_is_refused(
     server: Server, team: str, ann: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
