@@ -14,16 +14,21 @@ from registry.domain.errors import (
     AdapterNotFound,
     BlobNotFound,
     FileNotInVersion,
+    Gone,
     InvalidFile,
+    NotActive,
     StaleCommit,
     UnsupportedAdapter,
+    VersionNotFound,
 )
 from registry.domain.paths import check_path, is_pickled_weights, travels
 from registry.domain.records import Adapter, Commit, FileEntry
-from registry.domain.reference import AdapterName
+from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Scope
 from registry.domain.texts import check_text
+from registry.service.history import beginning, take
 from registry.service.publishing import Publishing, Submission
+from registry.sql.catalog import Catalog
 
 _ATTEMPTS = 32  # each time that one fails, somebody else's commit was made
 _PAUSE = 0.05  # seconds at most, so that those who met don't meet again
@@ -71,10 +76,14 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Writable:
-    """An adapter that the caller may write to, and what main has; None before its first commit."""
+    """An adapter that the caller may write to: its newest commit, and what main shows, which changes are made to.
+
+    They differ while the version of the newest one is withdrawn. Before the first commit there is neither.
+    """
 
     adapter: Adapter
     head: Commit | None
+    shown: Commit | None
 
 
 class Committing(Publishing):
@@ -87,7 +96,8 @@ class Committing(Publishing):
             adapter = catalog.adapters.find(name)
             if adapter is None or adapter.deleted_at is not None:
                 raise AdapterNotFound(str(name))
-            return Writable(adapter, catalog.commits.head(name))
+            head = catalog.commits.head(name)
+            return Writable(adapter, head, _shown(catalog, name) or head)
 
     def keep(self, team: str, contents: Sequence[Content]) -> None:
         """Store small files for a commit. Raises TeamNotFound, NotAllowed, DigestMismatch."""
@@ -129,12 +139,13 @@ class Committing(Publishing):
     # -- parts --------------------------------------------------------------------------------------------------------
 
     def _commit_to(self, main: Writable, changes: Changes) -> str:
+        shown = main.shown.id if main.shown else ""
+        if changes.parent is not None and changes.parent != shown:
+            raise StaleCommit(str(main.adapter.name), changes.parent, shown or "no commit")
+        files = _changed(main.adapter.name, main.shown, self._sized(changes))
+        if main.shown and main.shown.files == files:
+            return shown
         head = main.head.id if main.head else ""
-        if changes.parent is not None and changes.parent != head:
-            raise StaleCommit(str(main.adapter.name), changes.parent, head or "no commit")
-        files = _changed(main.adapter.name, main.head, self._sized(changes))
-        if main.head and main.head.files == files:
-            return head
         submission = Submission(main.adapter.name, files, message=changes.message, expected_head=head)
         return self.publish(submission).commit
 
@@ -143,8 +154,9 @@ class Committing(Publishing):
         name, head = main.adapter.name, main.head
         if head is None:
             return None
+        as_last = changes.parent in (None, beginning(main.adapter).id)
         with self.database.reading() as catalog:
-            made = head if changes.parent is None else catalog.commits.child(name, changes.parent)
+            made = head if as_last else catalog.commits.child(name, changes.parent or "")
             if made is None or (made.author, made.message) != (self.actor, changes.message):
                 return None
             before = catalog.commits.find(name, made.parent) if made.parent else None
@@ -169,6 +181,13 @@ class Committing(Publishing):
         if stat is None:
             raise BlobNotFound(sha256)
         return stat.size
+
+
+def _shown(catalog: Catalog, name: AdapterName) -> Commit | None:
+    try:
+        return take(catalog, Reference(name)).commit
+    except (Gone, NotActive, VersionNotFound):
+        return None
 
 
 def check_addition(path: str) -> None:

@@ -1,14 +1,15 @@
 """Commits as clients of a repository see them: what a revision shows, and what came before it.
 
 A commit need not hold an adapter: a README alone, a base model and nothing at all are commits too. One that does is
-shown as its version's status allows. What was there before an adapter was deleted stays out, also when somebody
-begins it anew under the same name.
+shown as its version's status allows. An adapter that is begun and has no commit yet shows an empty one. What was there
+before an adapter was deleted stays out, also when somebody begins it anew under the same name.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from registry.domain.errors import AdapterNotFound, Gone, VersionNotFound
+from registry.domain.digest import commit_id
+from registry.domain.errors import AdapterNotFound, AliasNotFound, Gone, VersionNotFound
 from registry.domain.records import Adapter, Commit, Page, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.statuses import check_found
@@ -36,6 +37,8 @@ class History(UseCases):
 
     def snapshot(self, reference: Reference) -> Snapshot:
         """What a reference shows: main its newest commit, a version or an alias that version's first one.
+
+        What is no alias may be a tag, which shows its commit.
 
         While the version of main's newest commit is withdrawn, main is the newest commit whose version is active.
         Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone.
@@ -82,15 +85,21 @@ def _shown(catalog: Catalog, reference: Reference, adapter: Adapter) -> tuple[Ve
     if reference.selector is Selector.MAIN:
         return _main(catalog, reference, adapter)
     if reference.selector is Selector.COMMIT:
-        return _pinned(catalog, reference)
-    version = find(catalog, reference).version
+        return _pinned(catalog, reference, adapter)
+    try:
+        version = find(catalog, reference).version
+    except AliasNotFound:
+        tag = catalog.tags.find(adapter.name, reference.value)
+        if tag is None:
+            raise
+        return _pinned(catalog, Reference(adapter.name, Selector.COMMIT, tag.commit), adapter)
     return version, _of(catalog, version)
 
 
 def _main(catalog: Catalog, reference: Reference, adapter: Adapter) -> tuple[Version | None, Commit]:
     head = catalog.commits.head(adapter.name)
     if head is None:
-        raise VersionNotFound(str(adapter.name), "commit")
+        return None, beginning(adapter)
     if head.version is None:
         return None, head
     newest = catalog.versions.find(reference)
@@ -102,7 +111,16 @@ def _main(catalog: Catalog, reference: Reference, adapter: Adapter) -> tuple[Ver
     return newest, head if newest.commit == head.id else _of(catalog, newest)
 
 
-def _pinned(catalog: Catalog, reference: Reference) -> tuple[Version | None, Commit]:
+def beginning(adapter: Adapter) -> Commit:
+    """What an adapter shows before its first commit. It is kept nowhere, and always the same."""
+    name, at = adapter.name, adapter.created_at
+    identity = commit_id(adapter=str(name), parent=None, author="", created_at=at.isoformat(), message="", files={})
+    return Commit(identity, name, None, "", "", at, None, ())
+
+
+def _pinned(catalog: Catalog, reference: Reference, adapter: Adapter) -> tuple[Version | None, Commit]:
+    if adapter.head is None and reference.value == beginning(adapter).id:
+        return None, beginning(adapter)
     commit = catalog.commits.find(reference.adapter, reference.value)
     if commit is None or (commit.version is None and not catalog.commits.is_of_present_line(commit)):
         raise VersionNotFound(str(reference.adapter), f"commit {reference.value}")

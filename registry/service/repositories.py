@@ -20,6 +20,7 @@ class References:
     main: str | None
     aliases: Mapping[str, str]
     versions: Mapping[int, str]  # newest first
+    tags: Mapping[str, str]  # those that somebody made
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,13 @@ class Repositories(UseCases):
             adapter = present(catalog, name)
             main = _main(catalog, adapter)
             commits = catalog.versions.commits(name)
+            tags = catalog.tags.list(name)
         active = {number: commit for number, (commit, status) in commits.items() if status is Status.ACTIVE}
         pinned = {number: commit for number, (commit, status) in commits.items() if status in READABLE_BY_PIN}
         aliases = {alias: active[number] for alias, number in adapter.aliases.items() if number in active}
-        return References(main.id if main else None, aliases, pinned)
+        withdrawn = {commit for number, (commit, _) in commits.items() if number not in pinned}
+        noted = {tag.name: tag.commit for tag in tags if tag.commit not in withdrawn}
+        return References(main.id if main else None, aliases, pinned, noted)
 
     def repositories(
         self, *, team: str | None = None, cursor: str | None = None, limit: int = 100, commits: bool = False

@@ -16,7 +16,7 @@ from registry.domain.errors import (
     StaleCommit,
     UnsupportedAdapter,
 )
-from registry.domain.records import Commit
+from registry.domain.records import Commit, Status
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
 from registry.service import Registry
@@ -79,8 +79,9 @@ def test_what_changes_nothing_is_no_commit(empty: Registry) -> None:
 
 
 def test_a_commit_that_is_sent_again_is_not_made_again(empty: Registry) -> None:
-    one, two = put(empty, "README.md", b"one"), put(empty, "x.txt", b"x")
-    first = commit(empty, one, two)
+    one, two, nothing = put(empty, "README.md", b"one"), put(empty, "x.txt", b"x"), main(empty).id
+    first = commit(empty, one, two, parent=nothing)
+    assert commit(empty, one, two, parent=nothing) == first
     second = commit(empty, Delete("x.txt"), message="tidy", parent=first)
     assert commit(empty, Delete("x.txt"), message="tidy", parent=first) == second
     assert commit(empty, Delete("x.txt"), message="tidy") == second
@@ -159,3 +160,15 @@ def test_only_writers_commit_and_only_to_what_is_there(empty: Registry) -> None:
     empty.create_adapter(OURS)
     commit(empty, put(empty, "x.txt", b"x"))
     assert paths(empty) == ["x.txt"]
+
+
+@once
+def test_while_the_newest_is_withdrawn_changes_are_made_to_what_main_shows(empty: Registry, tmp_path: Path) -> None:
+    first = commit(empty, *adapter(empty, tmp_path))
+    commit(empty, *adapter(empty, tmp_path, seed=1))
+    empty.set_status(Reference.parse("ours/a@v2"), Status.REVOKED, reason="leaked")
+    commit(empty, put(empty, "README.md", b"better words"), parent=first)
+    assert (main(empty).version, main(empty).message) == (1, "")
+    empty.set_status(Reference.parse("ours/a@v1"), Status.REVOKED, reason="leaked")
+    commit(empty, *adapter(empty, tmp_path, seed=2))
+    assert main(empty).version == 3

@@ -19,6 +19,7 @@ from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
 from registry.service import Registry
 from registry.service.publishing import Submission
+from registry.service.repositories import References
 from tests.factories import write_adapter
 from tests.service.jobs import member
 
@@ -63,6 +64,21 @@ def test_an_empty_commit_is_a_commit(registry: Registry) -> None:
     made = registry.publish(Submission(OURS, ()))
     assert registry.commit_at(ref()).id == made.commit
     assert registry.commit_at(ref()).files == ()
+
+
+def test_an_adapter_without_a_commit_shows_an_empty_one(registry: Registry) -> None:
+    with registry.database.writing() as catalog:
+        catalog.adapters.ensure(OURS, actor="ann", at=registry.clock())
+        catalog.events.append("adapter.created", OURS, {}, actor="ann")
+    empty = registry.commit_at(ref())
+    assert (empty.files, empty.version, empty.parent) == ((), None, None)
+    assert registry.commit_at(ref(f"@{empty.id}")) == empty
+    assert registry.commits_from(ref()).items == ()
+    assert registry.references(OURS) == References(empty.id, {}, {}, {})
+    (listed,) = registry.repositories(commits=True).items
+    assert (listed.commit, listed.version) == (empty, None)
+    registry.publish(Submission(OURS, ()))
+    refused(registry, VersionNotFound, f"@{empty.id}")
 
 
 def test_what_is_withdrawn_is_shown_as_its_status_allows(registry: Registry, publish: Publish) -> None:

@@ -18,7 +18,7 @@ from registry.domain.records import Commit, FileEntry, Version
 from registry.service import Registry
 
 _README = "README.md"
-_MOST_OF_A_CARD = 64 << 10  # bytes of a README in which the front matter has to end
+_MOST_OF_A_CARD = 16 << 10  # bytes of a README in which the front matter has to end: to read it takes up to 0.3 s
 _MOST = 1_000  # cards kept in mind
 _DEEPEST = 20
 _LARGEST = 2**63 - 1

@@ -2,7 +2,7 @@
 
 A client asks with HEAD for the commit, the tag and the size, then gets the bytes; it finds all three on the first
 answer, be that a redirect or not. It follows a redirect with HEAD, and loses them, if that leads back to the registry's
-own origin: bytes of a store there are passed on.
+own host: bytes of a store there are passed on.
 """
 
 from typing import BinaryIO
@@ -23,7 +23,6 @@ from registry.http.ranges import FOR_GOOD, Content, check_conditions, facts, sen
 
 URL_SECONDS = 900
 _REPO_COMMIT = "X-Repo-Commit"
-_PORTS = {"http": 80, "https": 443}
 
 
 async def resolve(call: Call) -> Response:
@@ -66,16 +65,14 @@ def _content(call: Call, commit: Commit, file: FileEntry, *, pinned: bool) -> Co
 
 
 def _elsewhere(call: Call, commit: Commit, file: FileEntry) -> str | None:
-    """Where the store has a large file, if that is another origin than the one that the client dialled."""
+    """Where the store has a large file, if that is another host than the one that the client dialled.
+
+    Clients of 2.x go by origins, those of 1.x by hosts: a bucket at another port won't do.
+    """
     if not is_large(file.path, file.size):
         return None
     url = call.registry.file_url(commit, file.path, seconds=URL_SECONDS)
-    return url if url and _parts(url) != _parts(origin_of(call.request)) else None
-
-
-def _parts(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    return url if url and urlsplit(url).hostname != urlsplit(origin_of(call.request)).hostname else None
 
 
 routes = (HubRoute(("GET", "HEAD"), "/{team}/{name}/resolve/{revision}/{path:path}", resolve),)

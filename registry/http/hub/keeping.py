@@ -78,7 +78,8 @@ def _create(registry: Registry, wanted: NewRepo) -> tuple[AdapterName, bool]:
         raise HTTPException(400, f"{found.id} is what {found.view} is read by; repositories have other names")
     with suppress(AdapterNotFound, Gone):
         return registry.adapter(found.adapter).name, False
-    _check_visibility(registry, found.adapter.team, wanted.private, wanted.visibility)
+    # The commands of 0.36 say `private: false` where nobody said anything.
+    _check_visibility(registry, found.adapter.team, wanted.private or None, wanted.visibility)
     try:
         return registry.create_adapter(found.adapter).name, True
     except NameTaken:  # somebody else was first
@@ -97,6 +98,8 @@ def _delete(registry: Registry, wanted: OldRepo) -> AdapterName:
         raise HTTPException(403, f"{found.id} only shows {found.view}: delete {found.adapter}")
     try:
         return registry.delete_adapter(found.adapter, reason=_REASON).name
+    except Gone:
+        raise AdapterNotFound(str(found.adapter)) from None
     except AliasInUse as error:
         text = f"{error.reference} has the aliases {error.aliases}: delete these branches first"
         raise HTTPException(409, text) from error

@@ -33,6 +33,7 @@ _KNOWN = frozenset(
     {"author", "search", "filter", "sort", "direction", "limit", "cursor", "full", "cardData", "config", "gated"}
     | {"expand", "expand[]"}
 )
+_MOST_FILTERS = 50  # conditions of one search
 _NEWEST_FIRST = frozenset({"lastModified", "last_modified"})
 _RANK = re.compile(r"([0-9]{1,9})(\.\.([0-9]{1,9}))?", re.ASCII)
 _TARGET = "target:"
@@ -62,6 +63,8 @@ def _page(call: Call, *, commits: bool) -> Page[Listed]:
     if flag(call, "gated"):
         return Page((), None)  # none is
     filters = [part for line in query.getlist("filter") for part in line.split(",") if part]
+    if len(filters) > _MOST_FILTERS:
+        raise WrongUsage(f"at most {_MOST_FILTERS} filters are taken at once")
     search = query.get("search")
     if not filters and not search and not query.get("sort"):
         return call.registry.repositories(team=author, cursor=cursor, limit=limit, commits=commits)
@@ -101,7 +104,9 @@ def _condition(text: str) -> dict[str, Any]:
 def _check_known(call: Call) -> None:
     """Refuse what would else be passed over. Raises WrongUsage."""
     query = call.request.query_params
-    for name in query:
+    for name, value in query.multi_items():
+        if not value.isprintable():
+            raise WrongUsage(f"{name[:80]!r} holds what can't be printed: {value[:80]!r}")
         if name not in _KNOWN:
             raise WrongUsage(f"repositories can't be listed by {name[:80]!r} here; author, search and filter are known")
     if query.get("sort", "lastModified") not in _NEWEST_FIRST or query.get("direction", "-1") != "-1":

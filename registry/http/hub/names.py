@@ -6,6 +6,7 @@ revision     main                         the newest commit
              v3                           a version (a tag, to clients)
              production                   an alias (a branch, to clients)
              <40 hex>                     a commit
+             1.0                          a tag that somebody made, if no alias has its name
              refs/heads/…, refs/tags/…    the same, in full
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 
 from registry.domain.errors import InvalidReference, VersionNotFound
-from registry.domain.reference import AdapterName, Reference
+from registry.domain.reference import AdapterName, Reference, Selector, check_tag
 
 MAIN = "main"
 _VIEW = ".at."
@@ -41,7 +42,7 @@ class Repository:
         return f"{adapter}{self.id[len(str(self.adapter)) :]}"
 
     def reference(self, revision: str) -> Reference:
-        """What a revision is here. Raises VersionNotFound for what can't be one, HTTPException 501 for what the Hub has."""
+        """What a revision is here. Raises VersionNotFound for what can't be one, HTTPException for the Hub's own."""
         if revision.startswith(_ELSEWHERE):
             raise HTTPException(501, f"{revision[:80]}: pull requests and conversions are not offered here")
         for prefix in _IN_FULL:
@@ -51,7 +52,17 @@ class Repository:
         try:
             return Reference.parse(f"{self.adapter}@{revision}")
         except InvalidReference:
+            if _is_tag(revision):
+                return Reference(self.adapter, Selector.ALIAS, revision)
             raise VersionNotFound(str(self.adapter), f"revision {revision[:80]!r}") from None
+
+
+def _is_tag(revision: str) -> bool:
+    """Whether something can be a tag. One may begin with a digit, which an alias can't."""
+    try:
+        return bool(check_tag(revision))
+    except InvalidReference:
+        return False
 
 
 def repository(team: str, name: str) -> Repository:

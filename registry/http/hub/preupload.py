@@ -46,10 +46,18 @@ async def preupload(call: Call) -> Response:
 
 
 def _preupload(call: Call, asked: Candidates) -> list[dict[str, Any]]:
-    head = target(call, call["revision"]).head
+    head = target(call, call["revision"]).shown
     ignore = Ignore.parse(_rules(call, head) if asked.gitIgnore is None else asked.gitIgnore)
     there = {file.path: file for file in head.files} if head else {}
-    return [_line(call, file, ignore, head, there.get(file.path)) for file in asked.files]
+    lines = [_line(call, file, ignore, head, there.get(file.path)) for file in asked.files]
+    # Xet's clients show nobody why their bytes are refused: it must be said here.
+    new = sum(file.size for file, line in zip(asked.files, lines, strict=True) if _is_new(line))
+    call.registry.check_room(call["team"], new)
+    return lines
+
+
+def _is_new(line: dict[str, Any]) -> bool:
+    return not line["shouldIgnore"] and "oid" not in line
 
 
 def _line(call: Call, file: Candidate, ignore: Ignore, head: Commit | None, there: FileEntry | None) -> dict[str, Any]:

@@ -27,20 +27,21 @@ from registry.http.errors import status_of
 
 _MOST = 2_000  # characters of a message in a header
 
+_NO_REPO, _NO_REVISION, _NO_ENTRY = "RepoNotFound", "RevisionNotFound", "EntryNotFound"
 # The first class that an error is an instance of decides; what isn't here has no code that a client knows.
 _CODES: Mapping[type[AdaptersError], str] = {
-    AdapterNotFound: "RepoNotFound",
-    TeamNotFound: "RepoNotFound",
-    InvalidReference: "RepoNotFound",
-    AliasNotFound: "RevisionNotFound",
-    VersionNotFound: "RevisionNotFound",
-    NotActive: "RevisionNotFound",
-    FileNotInVersion: "EntryNotFound",
+    AdapterNotFound: _NO_REPO,
+    TeamNotFound: _NO_REPO,
+    InvalidReference: _NO_REPO,
+    AliasNotFound: _NO_REVISION,
+    VersionNotFound: _NO_REVISION,
+    NotActive: _NO_REVISION,
+    Gone: _NO_REVISION,
+    FileNotInVersion: _NO_ENTRY,
 }
-_DELETED = "deleted"
 _ABSENT = (
-    "there is no repository {name} in this registry, or none that your token may read. A base model that isn't kept "
-    "here is loaded from a folder: download it with HF_ENDPOINT unset, and give its path."
+    "there is no repository {name} in this registry, or none that your token may read. If it is a base model: put it "
+    "here with `adapters base publish`, or download it with HF_ENDPOINT unset and load it from that folder"
 )
 
 
@@ -55,15 +56,16 @@ def refusal(
         return _answer(error.status_code, str(error.detail), None, error.headers)
     if isinstance(error, NotAuthenticated):
         if anonymous:
-            return _answer(401, str(error), "RepoNotFound")
+            return _answer(401, str(error), _NO_REPO)
         return _answer(401, "Invalid credentials in Authorization header")
     return _answer(_status(error), _text(error), _code(error, of_revision=of_revision))
 
 
 def _code(error: AdaptersError, *, of_revision: bool) -> str | None:
-    if isinstance(error, Gone):
-        return "RepoNotFound" if error.status == _DELETED and not of_revision else "RevisionNotFound"
-    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
+    if code == _NO_REVISION and not of_revision:
+        return _NO_REPO  # a view of what isn't there isn't there
+    return code
 
 
 def _status(error: AdaptersError) -> int:
@@ -76,7 +78,7 @@ def _status(error: AdaptersError) -> int:
 def _text(error: AdaptersError) -> str:
     if isinstance(error, AdapterNotFound):
         return _ABSENT.format(name=error.name)
-    return f"{error} {error.hint}".strip()
+    return f"{error}; {error.hint}" if error.hint else str(error)
 
 
 def _answer(

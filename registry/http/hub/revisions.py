@@ -42,7 +42,7 @@ def _of_adapter(call: Call, found: Repository) -> tuple[dict[str, str], dict[str
     known = call.registry.references(found.adapter)
     main = {MAIN: known.main} if known.main else {}
     tags = {f"v{number}": commit for number, commit in known.versions.items()}
-    return main | dict(known.aliases), tags
+    return main | dict(known.aliases), tags | dict(known.tags)
 
 
 def _ref(kind: str, name: str, commit: str) -> dict[str, str]:

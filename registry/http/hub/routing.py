@@ -81,7 +81,8 @@ class HubRoute(BaseRoute):
             registry = await self._registry(request, secret)
             answer = await self._endpoint(Call(request, scope["path_params"], registry))
         except (AdaptersError, HTTPException) as error:
-            answer = refusal(error, anonymous=secret is None, of_revision="revision" in scope["path_params"])
+            about_revision = "revision" in scope["path_params"] or request.method not in ("GET", "HEAD")
+            answer = refusal(error, anonymous=secret is None, of_revision=about_revision)
         await answer(scope, receive, send)
 
     async def _registry(self, request: Request, secret: str | None) -> Registry:

@@ -2,7 +2,6 @@
 
 from starlette.exceptions import HTTPException
 
-from registry.domain.errors import AliasNotFound, VersionNotFound
 from registry.domain.reference import AdapterName
 from registry.http.hub.names import COMMIT, MAIN, repository
 from registry.http.hub.queries import flag
@@ -23,8 +22,7 @@ def target(call: Call, revision: str) -> Writable:
     writable = call.registry.writable(name)
     if revision in _MAINS:
         return writable
-    if not _exists(call, name, revision):
-        raise VersionNotFound(str(name), f"revision {revision[:80]!r}")
+    call.registry.commit_at(repository(call["team"], call["name"]).reference(revision))
     if COMMIT.fullmatch(revision):
         raise HTTPException(403, f"a commit never changes: push to {MAIN}")
     instead = f"push to {MAIN}, then `adapters promote {name} {revision}`"
@@ -38,11 +36,3 @@ def adapter_of(call: Call) -> AdapterName:
         call.registry.commit_at(found.view)  # whoever may not read it learns nothing
         raise HTTPException(403, f"{found.id} only shows {found.view}: push to {found.adapter}, {MAIN}")
     return found.adapter
-
-
-def _exists(call: Call, name: AdapterName, revision: str) -> bool:
-    try:
-        call.registry.commit_at(repository(call["team"], call["name"]).reference(revision))
-    except (AliasNotFound, VersionNotFound):
-        return any(tag.name.lower() == revision.lower() for tag in call.registry.tags(name))
-    return True

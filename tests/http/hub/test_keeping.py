@@ -168,6 +168,10 @@ def test_a_tag_is_a_note_on_a_commit(pushed: Desk) -> None:
     api.create_tag(repo, tag="newest")
     assert {tag.name: tag.commit for tag in pushed.registry.tags(name)} == {"1.0": first, "newest": pushed.main.id}
     assert pushed.registry.tag(name, "1.0").message == "as shipped"
+    assert {"v1": first, "1.0": first}.items() <= {
+        t.name: t.target_commit for t in api.list_repo_refs(repo).tags
+    }.items()
+    assert api.repo_info(repo, revision="1.0").sha == first
     with refused(409, "exists already"):
         api.create_tag(repo, tag="NEWEST")
     api.create_tag(repo, tag="newest", exist_ok=True)
