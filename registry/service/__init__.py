@@ -6,9 +6,9 @@
     repositories.py  adapters as repositories: their references, and lists of them
     resolution.py    the look-up that serving stacks ask for
     bases.py         base models, and settling which one a version belongs to
+    committing.py    changes to what main has, as clients of a repository make them
     publishing.py    the one gate for everything that becomes a version (repeating.py: once, under a key)
     base_gate.py     the same gate's part for commits that hold a base model
-    committing.py    changes to what main has, as clients of a repository make them
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note; landing.py: files on their way)
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it

@@ -42,7 +42,6 @@ _READ_BY_LOOK_UPS = frozenset(
         "namespaces",
         "principals",
         "provenances",
-        "tags",
         "tokens",
         "versions",
     }
