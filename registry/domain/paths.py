@@ -12,6 +12,7 @@ from registry.domain.errors import InvalidFile
 MAX_FILES = 1_000
 MAX_COMPONENT = 255  # bytes: what ext4, APFS and NTFS all take
 MAX_PATH = 1_024  # bytes
+MAX_DEPTH = 32  # components: each folder above each file is named in listings
 
 _RESERVED = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
@@ -40,6 +41,8 @@ def check_path(path: str) -> str:
         raise InvalidFile(path, "path", "it must be relative, with '/' between components")
     if len(path.encode()) > MAX_PATH:
         raise InvalidFile(f"{path[:80]}…", "path", f"it is longer than {MAX_PATH} bytes")
+    if path.count("/") >= MAX_DEPTH:
+        raise InvalidFile(f"{path[:80]}…", "path", f"it has more than {MAX_DEPTH} components")
     for component in path.split("/"):
         _check_component(component, path)
     return path

@@ -14,11 +14,11 @@ UNSAFE = [
     "con", "CON", "nul.txt", "aux.json", "COM1", "lpt9.safetensors", "com¹", "CONIN$", "a/prn/b", "prn .txt", "a.",
     "a ", " a", "a./b", "a:b", "a*b", "a?b", 'a"b', "a<b", "a>b", "a|b", "x" * 256, "é" * 128,
     "/".join(["abcdefg"] * 200),
-    "a/\u2028b", "~/\x1b[31m",
+    "a/\u2028b", "~/\x1b[31m", "a/" * 32 + "b",
 ]  # fmt: skip
 SAFE = [
     "adapter_config.json", "adapter_model.safetensors", "tokenizer/vocab.txt", ".gitattributes", "a b", "é.md",
-    "console.txt", "x" * 255, "...a", "a..b", "com.txt", "%2e%2e/x", "日本語/モデル.json", "~x",
+    "console.txt", "x" * 255, "...a", "a..b", "com.txt", "%2e%2e/x", "日本語/モデル.json", "~x", "a/" * 31 + "b",
 ]  # fmt: skip
 
 
