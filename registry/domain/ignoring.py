@@ -13,7 +13,9 @@ from fnmatch import translate
 from registry.domain.errors import WrongUsage
 
 MOST_RULES = 1_000
-_MOST_STEPS = 500_000  # comparisons of a component with a pattern's, for one text
+LONGEST = 500  # characters of a rule: to read one takes time with the square of it
+_MOST_STEPS = 500_000  # for one text: comparisons of a component with a pattern's, each of up to
+_STEP = 1_024  # characters of the one times those of the other
 _ANY = "**"
 
 
@@ -36,8 +38,14 @@ class Ignore:
 
     @classmethod
     def parse(cls, text: str) -> "Ignore":
-        """Read a .gitignore; lines that mean nothing to git mean nothing here. Raises WrongUsage for too many."""
-        rules = [rule for line in text.splitlines()[: MOST_RULES + 1] if (rule := _rule(line))]
+        """Read a .gitignore; lines that mean nothing to git mean nothing here.
+
+        Raises WrongUsage for too many rules, or too long ones.
+        """
+        lines = text.splitlines()[: MOST_RULES + 1]
+        if any(len(line) > LONGEST for line in lines):
+            raise WrongUsage(f"the .gitignore has a rule of more than {LONGEST} characters")
+        rules = [rule for line in lines if (rule := _rule(line))]
         if len(rules) > MOST_RULES:
             raise WrongUsage(f"the .gitignore has more than {MOST_RULES:,} rules")
         return cls(tuple(rules))
@@ -49,6 +57,7 @@ class Ignore:
         return any(self._decides(parts[:depth], depth < len(parts)) for depth in range(1, len(parts) + 1))
 
     def _decides(self, parts: list[str], is_folder: bool) -> bool:
+        self._spend(len(parts) // 8)
         for rule in reversed(self.rules):
             if (is_folder or not rule.folders) and self._matches(rule, parts):
                 return not rule.negated
@@ -59,14 +68,18 @@ class Ignore:
         parts = parts if rule.anchored else parts[-1:]
         reached = {0}
         for component in rule.components:
-            self._spend(len(reached))
             if component is None:
                 reached = set(range(min(reached), len(parts) + 1))
+                self._spend(len(reached))
             else:
-                reached = {at + 1 for at in reached if at < len(parts) and component.match(parts[at])}
+                reached = {at + 1 for at in reached if at < len(parts) and self._fits(component, parts[at])}
             if not reached:
                 return False
         return len(parts) in reached
+
+    def _fits(self, component: re.Pattern[str], part: str) -> bool:
+        self._spend(1 + len(component.pattern) * len(part) // _STEP)
+        return component.match(part) is not None
 
     def _spend(self, steps: int) -> None:
         self._left -= steps

@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,9 +68,29 @@ def test_it_leaves_out_what_git_leaves_out(repository: Path, lines: list[str]) -
 
 
 def test_what_it_may_cost_is_bounded() -> None:
-    assert not Ignore.parse("*a" * 500 + "b").covers("a" * 1_000)
+    assert not Ignore.parse("*a" * 240 + "b").covers("a" * 1_000)
     with pytest.raises(WrongUsage, match="rules"):
         Ignore.parse("a\n" * 1_001)
-    costly = Ignore.parse(("**/a/" * 100 + "b\n") * 500)
+    with pytest.raises(WrongUsage, match="500 characters"):
+        Ignore.parse("a" * 501)
+    costly = Ignore.parse(("**/a/" * 90 + "b\n") * 500)
     with pytest.raises(WrongUsage, match="too long"):
         costly.covers("a/" * 500)
+
+
+@pytest.mark.parametrize(
+    ("rules", "path"),
+    [
+        ("[" * 60_000, "a"),
+        ("*[" + "".join(chr(0x10000 + 2 * n) for n in range(400)) + "]b", "z" * 9_000 + "b"),
+        ("", "a/" * 5_000),
+        ("/**", "a/" * 5_000),
+    ],
+)
+def test_neither_a_rule_nor_a_path_takes_long(rules: str, path: str) -> None:
+    started = time.process_time()
+    with suppress(WrongUsage):
+        ignore = Ignore.parse(rules)
+        for _ in range(10_000):
+            ignore.covers(path)
+    assert time.process_time() - started < 5
