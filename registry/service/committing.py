@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from registry.blobs.checks import new_upload_id
 from registry.domain.errors import (
     AdapterNotFound,
     BlobNotFound,
@@ -22,12 +23,13 @@ from registry.domain.errors import (
     VersionNotFound,
 )
 from registry.domain.paths import check_path, is_pickled_weights, travels
-from registry.domain.records import Adapter, Commit, FileEntry
+from registry.domain.records import Adapter, Commit, FileEntry, Upload
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Scope
 from registry.domain.texts import check_text
 from registry.service.history import beginning, take
 from registry.service.publishing import Publishing, Submission
+from registry.service.quotas import within_quota
 from registry.sql.catalog import Catalog
 
 _ATTEMPTS = 32  # each time that one fails, somebody else's commit was made
@@ -100,17 +102,31 @@ class Committing(Publishing):
             return Writable(adapter, head, _shown(catalog, name) or head)
 
     def keep(self, team: str, contents: Sequence[Content]) -> None:
-        """Store small files for a commit. Raises TeamNotFound, NotAllowed, DigestMismatch."""
+        """Store small files for a commit. Raises TeamNotFound, NotAllowed, QuotaExceeded, DigestMismatch."""
         with self.database.reading() as catalog:
             self.require_team(catalog, team, Scope.WRITE)
             known = catalog.blobs.possessed(team, [content.sha256 for content in contents])
+            limited = catalog.quotas.find(team) is not None
         new = [content for content in contents if content.sha256 not in known or not self.blobs.stat(content.sha256)]
+        if limited:
+            self._note_incoming(team, new)
         for content in new:
             self.blobs.put(content.read(), sha256=content.sha256, size=content.size)
         if new:
             sizes = {content.sha256: content.size for content in new}
             with self.database.writing() as catalog:
                 catalog.blobs.register(team, sizes.items(), at=self.clock(), actor=self.actor)
+
+    def _note_incoming(self, team: str, contents: Sequence[Content]) -> None:
+        """Count files that are sent as a whole among those on their way in, as long as no commit holds them."""
+        at = self.clock()
+        with self.database.writing() as catalog, within_quota(catalog, team, incoming=True):
+            for content in contents:
+                name = new_upload_id("kept")
+                size = content.size
+                catalog.uploads.add(
+                    Upload(name, team, content.sha256, size, size, "", self.actor, created_at=at, completed_at=at)
+                )
 
     def commit(self, changes: Changes) -> str:
         """Change what main has; returns the commit (40 hex) that it has then, which is the old one if nothing changes.

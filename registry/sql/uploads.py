@@ -32,6 +32,7 @@ class Uploads:
             "multipart": upload.session,
             "actor": upload.actor,
             "created_at": upload.created_at,
+            "completed_at": upload.completed_at,
         }
         self._connection.execute(insert(uploads), row)
 

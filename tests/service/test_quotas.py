@@ -1,5 +1,6 @@
 """Quotas: what counts, what is refused, and that nobody overruns one by being quick."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from registry.domain.quotas import Quota, Usage
 from registry.domain.reference import AdapterName
 from registry.domain.rights import Caller, Role
 from registry.service import Registry
+from registry.service.committing import Content
 from registry.service.publishing import Publication, Submission
 from registry.service.upkeep import tidy
 from tests.factories import write_adapter
@@ -130,3 +132,19 @@ def test_only_operators_set_quotas_and_only_readers_see_them(registry: Registry)
         else:
             with pytest.raises(seeing):
                 other.quota("ours")
+
+
+def test_files_that_are_kept_for_a_commit_count_before_there_is_one(registry: Registry) -> None:
+    registry.create_team("ours")
+    registry.set_quota("ours", Quota(bytes=1_000))
+    keep(registry, b"a" * 600)
+    keep(registry, b"a" * 600)  # what is there adds nothing
+    with pytest.raises(QuotaExceeded) as caught:
+        keep(registry, b"b" * 600)
+    assert (caught.value.used, caught.value.asked) == (600, 600)
+    assert registry.blobs.stat(hashlib.sha256(b"b" * 600).hexdigest()) is None
+    assert registry.quota("ours").usage == Usage(incoming=600)
+
+
+def keep(registry: Registry, data: bytes) -> None:
+    registry.keep("ours", [Content(hashlib.sha256(data).hexdigest(), len(data), lambda: [data])])
