@@ -119,15 +119,21 @@ def beginning(adapter: Adapter) -> Commit:
 
 
 def _pinned(catalog: Catalog, reference: Reference, adapter: Adapter) -> tuple[Version | None, Commit]:
-    if adapter.head is None and reference.value == beginning(adapter).id:
-        return None, beginning(adapter)
+    first = beginning(adapter)
+    if adapter.head is None and reference.value == first.id:
+        return None, first
     commit = catalog.commits.find(reference.adapter, reference.value)
-    if commit is None or (commit.version is None and not catalog.commits.is_of_present_line(commit)):
+    if commit is None or (commit.version is None and not is_of_present_line(catalog, commit, adapter)):
         raise VersionNotFound(str(reference.adapter), f"commit {reference.value}")
     version = _version(catalog, commit)
     if version is not None:
         check_found(reference, version.status)
     return version, commit
+
+
+def is_of_present_line(catalog: Catalog, commit: Commit, adapter: Adapter) -> bool:
+    """Whether a commit is of the line that main is at the end of, and not of one that was deleted."""
+    return adapter.head is not None and catalog.commits.is_of_present_line(commit)
 
 
 def _of(catalog: Catalog, version: Version) -> Commit:

@@ -110,6 +110,8 @@ def test_a_deleted_adapter_shows_nothing_of_before_even_when_it_is_there_again(
     publish(0, "one")
     registry.delete_adapter(OURS, reason="wrong corpus")
     refused(registry, Gone, "", "@v1", f"@{before}", "@production")
+    registry.create_adapter(OURS)
+    refused(registry, VersionNotFound, f"@{before}")
     after = publish(None, "new")
     assert registry.commit_at(ref()).id == after
     refused(registry, VersionNotFound, f"@{before}")
