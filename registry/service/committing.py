@@ -27,7 +27,7 @@ from registry.domain.records import Adapter, Commit, FileEntry, Upload
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Scope
 from registry.domain.texts import check_text
-from registry.service.history import beginning, take
+from registry.service.history import beginning, is_of_present_line, take
 from registry.service.publishing import Publishing, Submission
 from registry.service.quotas import within_quota
 from registry.sql.catalog import Catalog
@@ -174,6 +174,8 @@ class Committing(Publishing):
         with self.database.reading() as catalog:
             made = head if as_last else catalog.commits.child(name, changes.parent or "")
             if made is None or (made.author, made.message) != (self.actor, changes.message):
+                return None
+            if not is_of_present_line(catalog, made, main.adapter):
                 return None
             before = catalog.commits.find(name, made.parent) if made.parent else None
         try:

@@ -96,6 +96,17 @@ def test_a_commit_that_is_sent_again_is_not_made_again(empty: Registry) -> None:
         commit(stranger, Delete("x.txt"), message="tidy", parent=first)
 
 
+def test_what_went_with_a_deleted_adapter_is_not_the_answer_to_a_commit(empty: Registry) -> None:
+    first = commit(empty, put(empty, "README.md", b"one"))
+    change = put(empty, "x.txt", b"x")
+    commit(empty, change, parent=first)
+    empty.delete_adapter(OURS, reason="wrong corpus")
+    empty.create_adapter(OURS)
+    commit(empty, put(empty, "README.md", b"two"))
+    with pytest.raises(StaleCommit):
+        commit(empty, change, parent=first)
+
+
 def test_one_of_those_who_name_the_same_parent_commits_and_everybody_else_does(empty: Registry) -> None:
     first = commit(empty, put(empty, "README.md", b"one"))
     files = [put(empty, f"{number}.txt", b"x") for number in range(8)]
