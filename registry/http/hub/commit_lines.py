@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 from starlette.exceptions import HTTPException
 
+from registry.domain.paths import MAX_PATH
 from registry.http.hub.bodies import parsed
 from registry.http.hub.entries import MOST_REGULAR
 from registry.http.paths import Sha256, Words
@@ -47,21 +48,24 @@ class Header(_Strict):
         return f"{self.summary}\n\n{self.description}" if self.description else self.summary
 
 
+_FilePath = Annotated[Words, StringConstraints(max_length=MAX_PATH)]
+
+
 class _File(_Strict):
-    path: Words
+    path: _FilePath
     content: str
     encoding: Literal["base64", "utf-8"] = "utf-8"
 
 
 class _LargeFile(_Strict):
-    path: Words
+    path: _FilePath
     algo: Literal["sha256"]
     oid: Sha256
     size: Annotated[int, Field(ge=0)] | None = None
 
 
 class _Path(_Strict):
-    path: Words
+    path: _FilePath
 
 
 class _HeaderLine(_Strict):
@@ -129,15 +133,15 @@ class CommitLines:
         self._spool.close()
 
     def _take(self, text: bytes) -> None:
+        self._lines += 1  # blank ones too: each takes a microsecond, and a body has room for half a billion
+        if self._lines > MOST_LINES + 1:  # what follows the last line's end is empty
+            raise HTTPException(413, f"a commit has at most {MOST_LINES:,} lines: make several")
         if not text.strip():
             return
-        self._lines += 1
         if len(text) > MOST_OF_A_LINE:
             raise _too_long()
-        if self._lines > MOST_LINES:
-            raise HTTPException(413, f"a commit has at most {MOST_LINES:,} lines: make several")
         line = parsed(text, _Line, what=f"line {self._lines} of the commit").root
-        if isinstance(line, _HeaderLine) is not (self._lines == 1):
+        if isinstance(line, _HeaderLine) is not (self._header is None):
             raise HTTPException(400, "a commit begins with a header, and has no other")
         match line:
             case _HeaderLine():

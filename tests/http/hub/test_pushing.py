@@ -199,6 +199,8 @@ def text(path: str, data: bytes, **more: object) -> dict[str, Any]:
         (lines(HEADER, text("a.txt", bytes(2**20 + 1))), 413, "as a large one"),
         (b"x" * (MOST_OF_A_LINE + 1), 413, "as a large one"),
         (lines(HEADER) + lines({"key": "deletedFile", "value": {"path": "x"}}) * MOST_LINES, 413, "make several"),
+        (lines(HEADER) + b"\n" * (MOST_LINES + 1), 413, "make several"),
+        (lines(HEADER, {"key": "deletedFile", "value": {"path": "x" * 1_025}}), 400, "1024"),
         (b"[" * 100_000, 400, "line 1"),
         (b"\xff\xfe\n", 400, "line 1"),
     ],
