@@ -13,7 +13,6 @@ from registry.blobs.checks import Watch
 from registry.domain.digest import read_chunks
 from registry.domain.errors import BlobNotFound, InvalidFile, UnknownXorb, UploadNotFound
 from registry.domain.records import Upload
-from registry.domain.rights import Scope
 from registry.domain.xorbs import Span, Xorb
 from registry.service.arrivals import parts_of
 from registry.service.shelf import Shelf
@@ -46,8 +45,7 @@ class Rebuilding(Uploads):
         """
         from registry.xet.shard import read_shard  # lazy: start-up time
 
-        with self.database.reading() as catalog:
-            self.require_team(catalog, team, Scope.WRITE)
+        self.check_sender(team)
         shard, shelf = read_shard(stream, size=size), Shelf(self.database, team)
         with self._telling_to_forget(team, epoch):
             named = _check(shard, shelf)

@@ -42,6 +42,12 @@ class Xorbs(UseCases):
             found = catalog.xorbs.epoch(team)
         return found or self._begin_epoch(team, after=None)
 
+    def check_sender(self, team: str) -> None:
+        """Refuse whoever may send a team nothing, before anything is read. Raises TeamNotFound, NotAllowed."""
+        check_part(team, "team", team)
+        with self.database.reading() as catalog:
+            self.require_team(catalog, team, Scope.WRITE)
+
     def keep_xorb(self, team: str, name: str, stream: BinaryIO) -> bool:
         """Keep a xorb for files to be made of; False if the team has it in its files already.
 

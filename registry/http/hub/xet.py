@@ -39,6 +39,7 @@ from registry.service.completion import Stopped
 LASTS = 600  # seconds; then a client asks again, and hears of a new epoch
 BEAT = 10.0  # seconds between two lines; clients give up after 300 without one, and proxies after 60
 SENT_AT_ONCE = 4  # xorbs of a caller
+MADE_AT_ONCE = 8  # shards of a caller: each takes a thread of `Verifier` until its files are made
 KEPT_AT_ONCE = 4  # xorbs that are hashed, and brought to where they wait
 _ENDING = "the server is ending; it goes on when this is sent again"
 _FAILED = "the server failed; its log says why"
@@ -67,24 +68,31 @@ async def absent(_call: Call) -> Response:
 
 
 class Slots:
-    """How many xorbs a worker takes at once: some of each caller, and of those that are here a few.
+    """How much a worker takes at once: some xorbs and shards of each caller, and of the xorbs that are here a few.
 
-    Clients send as many as they get rid of, up to 64. On the disk each takes 65 MiB, and on its way to S3 48 of memory.
+    Clients send as many as they get rid of, up to 64. On the disk each takes 65 MiB, on its way to S3 48 of memory;
+    a shard has up to 65 MiB in memory until its files are made.
     """
 
     def __init__(self) -> None:
-        self._callers: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._sending: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._making: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self.keeping = asyncio.Semaphore(KEPT_AT_ONCE)
 
-    def of(self, caller: str) -> asyncio.Semaphore:
-        """Those of a caller: whoever is slow makes nobody else wait."""
-        return self._callers.setdefault(caller, asyncio.Semaphore(SENT_AT_ONCE))
+    def sending(self, caller: str) -> asyncio.Semaphore:
+        """Those for xorbs of a caller: whoever is slow makes nobody else wait."""
+        return self._sending.setdefault(caller, asyncio.Semaphore(SENT_AT_ONCE))
+
+    def making(self, caller: str) -> asyncio.Semaphore:
+        """Those for shards of a caller."""
+        return self._making.setdefault(caller, asyncio.Semaphore(MADE_AT_ONCE))
 
 
 async def keep_xorb(call: Call) -> Response:
     """A xorb; its client learns whether it was sent in vain."""
+    await run_in_threadpool(call.registry.check_sender, call["team"])
     slots: Slots = call.request.app.state.slots
-    async with slots.of(call.registry.actor):
+    async with slots.sending(call.registry.actor):
         held = await _received(call)
         try:
             async with slots.keeping:
@@ -143,8 +151,22 @@ def _line(**event: Any) -> bytes:
 
 
 async def _begun(call: Call, tell: Callable[[int, int], None]) -> asyncio.Future[None]:
-    """Begin to make the files of a shard, once it is here."""
-    held, registry, team, epoch = await _received(call), call.registry, call["team"], call["epoch"]
+    """Begin to make the files of a shard, once it is here. Its slot is free again when they are made."""
+    await run_in_threadpool(call.registry.check_sender, call["team"])
+    slots: Slots = call.request.app.state.slots
+    slot = slots.making(call.registry.actor)
+    await slot.acquire()
+    try:
+        work = _making(call, await _received(call), tell)
+    except BaseException:
+        slot.release()
+        raise
+    work.add_done_callback(lambda _: slot.release())
+    return work
+
+
+def _making(call: Call, held: BinaryIO, tell: Callable[[int, int], None]) -> asyncio.Future[None]:
+    registry, team, epoch = call.registry, call["team"], call["epoch"]
 
     def make(stopping: Callable[[], bool]) -> None:
         def watch(made: int, of: int) -> None:

@@ -1,10 +1,13 @@
 """Xet's own client, hf_xet, pushes into a server: what it sends, what it needn't send again, and what it is told."""
 
 import hashlib
+import http.client
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -208,6 +211,42 @@ def test_only_who_may_write_gets_a_token_or_sends_anything(server: Server, team:
     for repo, revision in (("adapter.at.main", "main"), ("adapter", "v1"), ("absent", "main")):
         assert ann.get(f"/api/models/{team}/{repo}/xet-write-token/{revision}").status in (403, 404)
     assert waiting(server, team) == 0
+
+
+def test_nothing_is_read_of_what_somebody_may_not_send(server: Server, team: str, ann: Client) -> None:
+    store, reader = store_of(ann, team), server.client("ron", team, Role.READER)
+    for path in (f"/v1/xorbs/default/{ONE.name}", "/v1/shards", "/v2/shards"):
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=5)
+        connection.putrequest("POST", store + path)
+        connection.putheader("Authorization", f"Bearer {reader.token}")
+        connection.putheader("Content-Length", str(MIB))
+        connection.endheaders()
+        assert connection.getresponse().status == 403
+        connection.close()
+
+
+def test_some_of_a_callers_shards_are_made_at_once_and_then_the_others(
+    server: Server, team: str, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xet, "MADE_AT_ONCE", 2)
+    store, kind, running, most = store_of(ann, team), type(server.registry.blobs), set[int](), 0
+    send(ann, TWO, to=store)
+    put = kind.put
+
+    def slow(*arguments: Any, **options: Any) -> bool:
+        nonlocal most
+        running.add(threading.get_ident())
+        most = max(most, len(running))
+        time.sleep(0.1)
+        running.discard(threading.get_ident())
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(kind, "put", slow)
+    bodies = [shard([file_records([Part(TWO, 0, 2)] * times)]) for times in range(3, 9)]
+    with ThreadPoolExecutor(len(bodies)) as clients:
+        answers = list(clients.map(lambda body: ann.request("POST", f"{store}/v1/shards", body=body).json(), bodies))
+    assert answers == [{"result": 1}] * len(bodies)
+    assert most == 2
 
 
 def test_what_is_wrong_is_refused_as_the_clients_fault_and_nothing_is_kept(
