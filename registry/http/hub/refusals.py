@@ -85,8 +85,8 @@ def _answer(
     status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     answer = JSONResponse({"error": message}, status, headers=dict(headers or {}))
-    line = " ".join(message.split())[:_MOST]
-    answer.headers["X-Error-Message"] = line.encode("ascii", "replace").decode()
+    line = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in " ".join(message.split()))
+    answer.headers["X-Error-Message"] = line[:_MOST]
     if code:
         answer.headers["X-Error-Code"] = code
     return answer

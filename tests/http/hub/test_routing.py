@@ -40,3 +40,10 @@ def test_a_client_learns_who_it_is(server: Server) -> None:
 def test_a_client_with_a_wrong_token_is_told_so(server: Server) -> None:
     with pytest.raises(HfHubHTTPError, match=r"Invalid user token|Invalid credentials"):
         HfApi(endpoint=server.url, token="hf_" + "x" * 34).whoami()
+
+
+def test_what_was_asked_is_said_again_in_a_header_without_its_controls(server: Server) -> None:
+    answer = server.nobody.get("/api/a%00b%1b%5b31m%0d%0aX-Evil:%20y%7f%C3%BC")
+    assert answer.status == 501
+    assert "/api/a?b?[31mX-Evil: y??" in answer.headers["X-Error-Message"]
+    assert "X-Evil" not in answer.headers
