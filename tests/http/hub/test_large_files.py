@@ -150,7 +150,9 @@ def test_an_address_is_good_for_its_part_its_time_and_its_token(desk: Desk) -> N
     href = actions(about, data)["upload"]["href"]
     assert send(desk, href.replace("parts", "completion"), data, method="POST").status == 403
     assert urlsplit(href).path == "/api/lfs/parts"  # what logs have of it
-    assert send(desk, href[:-1] + ("A" if href[-1] != "A" else "B"), data).status in (200, 403)
+    claims, _, signature = href.rpartition(".")
+    forged = ("B" if signature[0] == "A" else "A") + signature[1:]
+    assert send(desk, f"{claims}.{forged}", data).status == 403
     assert send(desk, f"{desk.server.url}/api/lfs/parts?grant={'x' * 50}.{'y' * 43}", data).status == 403
     token = max(token.id for token in desk.registry.tokens() if token.principal == "ann")
     desk.registry.revoke_token(token)
