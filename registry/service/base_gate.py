@@ -13,7 +13,7 @@ from registry.domain.records import Commit, FileEntry
 from registry.domain.reference import AdapterName
 from registry.service.bases import BaseClaim, Draft, check_label
 from registry.service.core import Progress, UseCases, silent
-from registry.service.inspection import inspect_base
+from registry.service.inspection import check_base, inspect_base
 from registry.sql.catalog import Catalog
 
 _SHOWN = 12  # digits of a fingerprint in messages
@@ -53,6 +53,7 @@ class BaseGate(UseCases):
         with self.database.reading() as catalog:
             head = catalog.commits.head(name)
         if head is not None and head.base and _weights(head.files) == _weights(files):
+            check_base(self.blobs, files)
             whole = WholeBase(head.base, None)
         else:
             index = inspect_base(self.blobs, files, progress=lambda done, of: progress("checking", done, of))

@@ -16,7 +16,7 @@ from registry.domain.records import FileEntry
 from registry.domain.spec import AdapterSpec
 
 if TYPE_CHECKING:
-    from registry.formats.base_files import BaseTree
+    from registry.formats.base_files import BaseTree, StoredBase
     from registry.formats.tensor_file import OpenFile
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -48,8 +48,15 @@ def inspect_base(
 
     `progress` is called with bytes done and in all. Raises InvalidFile, InvalidBase naming the file.
     """
-    from registry.formats.base_files import read_tree  # lazy: start-up time
     from registry.formats.base_model import index_tree  # lazy: start-up time
+
+    tree, stored = check_base(blobs, files)
+    return index_tree(tree, stored, progress=progress)
+
+
+def check_base(blobs: BlobStore, files: Sequence[FileEntry]) -> "tuple[BaseTree, StoredBase]":
+    """What base model these files are by their headers, and nothing besides. Raises InvalidFile, InvalidBase."""
+    from registry.formats.base_files import read_tree  # lazy: start-up time
 
     sizes = {file.path: file.size for file in files}
     if not sizes.keys() & set(_CONFIGURATIONS):
@@ -62,7 +69,7 @@ def inspect_base(
     for path in sizes:
         if path not in weights and (path.endswith(_WEIGHTS) or path in _CONFIGS or not is_kept(path)):
             raise InvalidBase(path, "it is no file of the model's")
-    return index_tree(tree, stored, progress=progress)
+    return tree, stored
 
 
 def stored_tree(blobs: BlobStore, files: Sequence[FileEntry]) -> "BaseTree":

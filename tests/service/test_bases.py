@@ -25,6 +25,7 @@ from registry.domain.rights import Role
 from registry.formats.base_model import index_base
 from registry.service import Registry
 from registry.service.bases import BaseClaim
+from registry.service.committing import Changes, Delete
 from registry.service.publishing import Publication, Submission
 from tests.factories import write_adapter, write_model
 from tests.service.jobs import member, once
@@ -183,6 +184,15 @@ def test_the_gate_reads_the_files_where_they_lie_and_lets_nothing_else_in(
     smuggled = (*commit.files, replace(config, path=path))
     with pytest.raises(InvalidBase, match=path.replace(".", r"\.")):
         registry.publish(Submission(AdapterName("models", "b"), smuggled, holds_base=True))
+    with pytest.raises((InvalidBase, OtherLine)):
+        registry.publish(Submission(NAME, smuggled, holds_base=True))
+
+
+@once
+def test_a_base_stays_whole_where_its_weights_stay(registry: Registry, folder: Path) -> None:
+    publish(registry, folder)
+    with pytest.raises(InvalidBase):
+        registry.commit(Changes(NAME, (Delete("config.json"),)))
 
 
 @once
