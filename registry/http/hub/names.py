@@ -35,7 +35,10 @@ class Repository:
     @property
     def id(self) -> str:
         """Its name, as clients write it."""
-        return f"{self.adapter}{_VIEW}{str(self.view).partition('@')[2]}" if self.view else str(self.adapter)
+        if self.view is None:
+            return str(self.adapter)
+        # Clients take no name with a colon.
+        return f"{self.adapter}{_VIEW}{str(self.view).partition('@')[2].replace(':', '-')}"
 
     def named(self, adapter: AdapterName) -> str:
         """Its name, with the adapter's in the spelling in which it is kept."""
@@ -67,6 +70,10 @@ def _is_tag(revision: str) -> bool:
 
 def repository(team: str, name: str) -> Repository:
     """The repository of that name. Raises InvalidReference."""
-    name, _, shown = name.partition(_VIEW)
-    adapter = AdapterName.parse(f"{team}/{name}")
-    return Repository(adapter, Reference.parse(f"{adapter}@{shown}") if shown else None)
+    own, is_view, shown = name.partition(_VIEW)
+    adapter = AdapterName.parse(f"{team}/{own}")
+    if not is_view:
+        return Repository(adapter)
+    if shown == MAIN:
+        raise InvalidReference(f"{team}/{name}", f"what shows {MAIN} is {adapter} itself")
+    return Repository(adapter, Reference.parse(f"{adapter}@{shown}"))

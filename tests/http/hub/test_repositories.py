@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import HfApi, RepoFile, RepoFolder
 from huggingface_hub.errors import BadRequestError, EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 
+from registry.domain.reference import Reference
 from tests.factories import TOY
 from tests.http.hub.conftest import SUPPORT, Library
 
@@ -160,6 +161,15 @@ def test_a_view_shows_a_reference_as_its_main(library: Library, view: str, shows
         with pytest.raises(HfHubHTTPError, match="only shows"):
             writer.auth_check(name, write=True)
     assert not library.api.repo_exists(f"{SUPPORT}.at.v9") and not library.api.repo_exists("theirs/hidden.at.v1")
+
+
+def test_a_view_has_the_name_that_it_was_asked_by_and_main_is_none(library: Library) -> None:
+    digest = library.server.registry.find_version(Reference.parse(f"{SUPPORT}@v3")).digest
+    view = f"{SUPPORT}.at.sha256-{digest[:12]}"
+    assert library.api.model_info(view).id == view
+    for name in (f"{SUPPORT}.at.main", f"{SUPPORT}.at."):
+        answer = library.client.get(f"/api/models/{name}")
+        assert (answer.status, answer.headers["X-Error-Code"]) == (404, "RepoNotFound")
 
 
 @pytest.mark.parametrize("question", ["?blobs=perhaps", "/tree/main?recursive=2", "/tree/main?limit=0"])
