@@ -14,6 +14,7 @@
     watching.py      what happened since a cursor
     webhooks.py      whom to tell; delivering.py tells them, upkeep.py is the thread in a server that does so
     quotas.py        how much a team may keep
+    collecting.py    what nothing refers to goes after a grace, and why no race can lose bytes
     editing.py       what an adapter is described by, and its deletion
     access.py        teams, members, tokens, the audit log
     jobs.py          compositions and verifications that are asked for now and done later
@@ -26,6 +27,7 @@ A use case owns its transaction. This layer knows no HTTP, no command line and n
 from registry.service.access import Access
 from registry.service.aliases import Aliases
 from registry.service.bases import Bases
+from registry.service.collecting import Collecting
 from registry.service.comparison import Comparison
 from registry.service.editing import Editing
 from registry.service.gates import Gates
@@ -49,6 +51,7 @@ class Registry(
     Resolution,
     Aliases,
     Stewardship,
+    Collecting,
     Comparison,
     Gates,
     Access,

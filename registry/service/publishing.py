@@ -206,6 +206,7 @@ class Publishing(UseCases):
     ) -> tuple[Commit, Version | None, bool]:
         """The commit, now main's, its version, and whether that is new."""
         name = catalog.adapters.ensure(submission.name, actor=self.actor, at=at)
+        self.hold(catalog, name.team, {file.sha256 for file in submission.files})
         head = catalog.commits.head(name)
         _check_head(name, head, submission.expected_head)
         commit = self._commit(replace(submission, name=name), head, at)

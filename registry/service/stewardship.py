@@ -15,7 +15,7 @@ from registry.domain.reference import Reference
 from registry.domain.rights import Scope
 from registry.domain.statuses import GONE
 from registry.domain.texts import check_text
-from registry.service.core import Progress, UseCases, silent
+from registry.service.core import Progress, UseCases, retried, silent
 from registry.service.lookup import find, look
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -74,19 +74,25 @@ class Stewardship(UseCases):
         with self.database.reading() as catalog:
             self.require(catalog, reference.adapter, Scope.EVALUATE)
             version = find(catalog, reference).version
-        kept = self._keep_examples(data, len(examples)) if data else None
+        evaluation = Evaluation(
+            version.adapter, version.number, dataset, dataset_sha256, measured, self.actor, self.clock()
+        )
+        return retried(lambda: self._record(evaluation, data, len(examples)))
+
+    def _record(self, evaluation: Evaluation, data: bytes, count: int) -> Evaluation:
+        if data:
+            evaluation = replace(evaluation, examples=self._keep_examples(data, count))
         with self.database.writing() as catalog:
-            evaluation = Evaluation(
-                version.adapter, version.number, dataset, dataset_sha256, measured, self.actor, self.clock(), kept
-            )
-            if kept:
-                found = [(kept.sha256, kept.size)]
-                catalog.blobs.register(version.adapter.team, found, at=evaluation.at, actor=self.actor)
+            if kept := evaluation.examples:
+                team = evaluation.adapter.team
+                catalog.adapters.lock(evaluation.adapter)  # goes before the blob's
+                catalog.blobs.register(team, [(kept.sha256, kept.size)], at=evaluation.at, actor=self.actor)
+                self.hold(catalog, team, [kept.sha256])
             catalog.evaluations.add(evaluation)
             catalog.events.append(
                 "version.evaluated",
-                version.adapter,
-                {"version": version.number, "dataset": dataset, "metrics": measured},
+                evaluation.adapter,
+                {"version": evaluation.version, "dataset": evaluation.dataset, "metrics": dict(evaluation.metrics)},
                 actor=self.actor,
             )
         return evaluation

@@ -10,11 +10,11 @@ from registry.domain.digest import CHUNK, read_chunks
 from registry.domain.errors import FileNotInVersion
 from registry.domain.records import FileEntry, Version
 from registry.service.bases import settle_base
-from registry.service.core import Progress, silent
+from registry.service.core import Progress, retried, silent
 from registry.service.inspection import inspect_folder
 from registry.service.landing import Growing, Moved
 from registry.service.publishing import Publication, Publishing, Submission
-from registry.service.workfolder import Pull, renew, select_files
+from registry.service.workfolder import Pull, Selection, renew, select_files
 
 
 class Transfers(Publishing):
@@ -29,12 +29,15 @@ class Transfers(Publishing):
         self._check_rights(submission)
         selection = select_files(folder)
         self._check_folder(selection.folder, selection.kept, submission)
+        publication = retried(lambda: self._push(selection, submission, progress))
+        return replace(publication, left_out=selection.left_out)
+
+    def _push(self, selection: Selection, submission: Submission, progress: Progress) -> Publication:
         files = self._store(selection.folder, selection.kept, progress)
         with self.database.writing() as catalog:
             blobs = {file.sha256: file.size for file in files}
             catalog.blobs.register(submission.name.team, blobs.items(), at=self.clock(), actor=self.actor)
-        publication = self.publish(replace(submission, files=tuple(files)))
-        return replace(publication, left_out=selection.left_out)
+        return self.publish(replace(submission, files=tuple(files)))
 
     def _check_folder(self, folder: Path, paths: Sequence[str], submission: Submission) -> None:
         spec = inspect_folder(folder, paths)

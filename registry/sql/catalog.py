@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from registry.sql.aliases import Aliases
     from registry.sql.bases import Bases
     from registry.sql.blobs import Blobs
+    from registry.sql.collection import Collection
     from registry.sql.commits import Commits
     from registry.sql.deliveries import Deliveries, Upkeep
     from registry.sql.evaluations import Evaluations
@@ -70,6 +71,12 @@ class Catalog:
         from registry.sql.blobs import Blobs  # lazy: start-up time
 
         return Blobs(self._connection)
+
+    @cached_property
+    def collection(self) -> "Collection":
+        from registry.sql.collection import Collection  # lazy: start-up time
+
+        return Collection(self._connection)
 
     @cached_property
     def lineage(self) -> "Lineages":
