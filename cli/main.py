@@ -61,6 +61,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "revoke": Entry("cli.stewardship:revoke", "Withdraw a version for good: it can't be read any more."),
         "edit": Entry("cli.editing:edit", "Say what an adapter is for."),
         "delete": Entry("cli.editing:delete", "Delete an adapter with all its versions."),
+        "purge": Entry("cli.collection:purge", "Erase the bytes of a version, or of an adapter, at once and for good."),
         "base": Entry("cli.bases:base", "Register base models, so that adapters are checked against them."),
     },
     "A server and who may use it": {
@@ -75,6 +76,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "audit": Entry("cli.audit:audit", "Read and verify the log of what everybody did."),
     },
     "The registry and the program": {
+        "gc": Entry("cli.collection:gc", "Remove stored bytes that nothing refers to any more."),
         "verify": Entry("cli.stewardship:verify", "Check that every stored byte is still there and unchanged."),
         "migrate": Entry("cli.program:migrate", "Bring the database to this program's schema."),
         "completion": Entry("cli.program:completion", "Print the script that completes commands in your shell."),

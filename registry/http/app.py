@@ -16,6 +16,7 @@ from registry.http import (
     aliases,
     audit,
     bases,
+    collecting,
     comparing,
     compositions,
     errors,
@@ -70,6 +71,7 @@ ROOMS = (
     watch,
     webhooks,
     quotas,
+    collecting,
 )
 
 

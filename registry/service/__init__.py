@@ -15,6 +15,7 @@
     webhooks.py      whom to tell; delivering.py tells them, upkeep.py is the thread in a server that does so
     quotas.py        how much a team may keep
     collecting.py    what nothing refers to goes after a grace, and why no race can lose bytes
+    purging.py       what must go goes at once
     editing.py       what an adapter is described by, and its deletion
     access.py        teams, members, tokens, the audit log
     jobs.py          compositions and verifications that are asked for now and done later
@@ -27,10 +28,9 @@ A use case owns its transaction. This layer knows no HTTP, no command line and n
 from registry.service.access import Access
 from registry.service.aliases import Aliases
 from registry.service.bases import Bases
-from registry.service.collecting import Collecting
 from registry.service.comparison import Comparison
-from registry.service.editing import Editing
 from registry.service.gates import Gates
+from registry.service.purging import Purging
 from registry.service.quotas import Quotas
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
@@ -51,13 +51,12 @@ class Registry(
     Resolution,
     Aliases,
     Stewardship,
-    Collecting,
+    Purging,
     Comparison,
     Gates,
     Access,
     Watching,
     Webhooks,
     Quotas,
-    Editing,
 ):
     """Everything that one can do with a registry, embedded or behind a server."""

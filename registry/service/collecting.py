@@ -40,7 +40,7 @@ GRACE = timedelta(days=1)
 LONGEST_GRACE = timedelta(days=3650)
 _AT_ONCE = 50  # blobs deleted in one transaction
 _LISTED_AT_ONCE = 1000
-_HELD = 1.0  # seconds for which rows are held to delete their bytes
+HELD = 1.0  # seconds for which rows are held to delete their bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,12 @@ class Collection:
     unknown: int
     waiting: int
     waiting_bytes: int
+
+
+def check_grace(grace: timedelta) -> None:
+    """Raises WrongUsage for a grace that can't be meant."""
+    if not timedelta(0) <= grace <= LONGEST_GRACE:
+        raise WrongUsage("a grace is between nothing and ten years")
 
 
 @dataclass(slots=True)
@@ -75,13 +81,12 @@ class Collecting(UseCases):
         Any number of these may run, beside everything else. Raises NotAllowed, WrongUsage.
         """
         self.require_operator("collect", "blobs")
-        if not timedelta(0) <= grace <= LONGEST_GRACE:
-            raise WrongUsage("a grace is between nothing and ten years")
+        check_grace(grace)
         if dry_run:
             return self._survey(grace)
         at = self.clock()
-        self._note_idle(at)
-        unknown = self._adopt(at - grace)
+        self._note_idle(at, progress)
+        unknown = self._adopt(at - grace, progress)
         done = self._remove_due(at - grace, progress)
         with self.database.reading() as catalog:
             waiting, waiting_bytes = catalog.collection.waiting(at - grace)
@@ -105,8 +110,9 @@ class Collecting(UseCases):
 
     # -- seeing -------------------------------------------------------------------------------------------------------
 
-    def _note_idle(self, at: datetime) -> None:
+    def _note_idle(self, at: datetime, progress: Progress) -> None:
         for some in self._unreferenced():
+            progress("looking", 0, 0)
             with self.database.writing() as catalog:
                 catalog.collection.note_idle(some, at=at)
 
@@ -129,20 +135,21 @@ class Collecting(UseCases):
             last = max(found)
             yield found
 
-    def _adopt(self, before: datetime) -> int:
+    def _adopt(self, before: datetime, progress: Progress) -> int:
         """Let bytes that the catalog doesn't know have rows, idle since they were written; how many there were."""
         count = 0
-        for found in self._unknown(before):
+        for found in self._unknown(before, progress):
             with self.database.writing() as catalog:
                 for stat in found:
                     catalog.collection.adopt(stat.sha256, stat.size, at=stat.modified_at)
             count += len(found)
         return count
 
-    def _unknown(self, before: datetime) -> Iterator[list[BlobStat]]:
+    def _unknown(self, before: datetime, progress: Progress = silent) -> Iterator[list[BlobStat]]:
         """What the store has from before a moment, and the catalog not, some at a time."""
         listed = (stat for stat in self.blobs.list() if stat.modified_at <= before)
         while some := {stat.sha256: stat for stat in islice(listed, _LISTED_AT_ONCE)}:
+            progress("looking", 0, 0)
             with self.database.reading() as catalog:
                 unknown = catalog.collection.unknown(some)
             if unknown:
@@ -163,7 +170,7 @@ class Collecting(UseCases):
 
     def _remove(self, some: Mapping[str, int], before: datetime) -> tuple[dict[str, int], set[str]]:
         """Remove some blobs that are due, as far as that goes in a second; which, and which are seen to."""
-        held_until = time.monotonic() + _HELD
+        held_until = time.monotonic() + HELD
         with self.database.writing() as catalog:
             held = catalog.collection.lock_due(some, before)
             used = catalog.collection.referenced(held)
