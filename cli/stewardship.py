@@ -20,7 +20,7 @@ from registry.domain.records import Status, Version
 from registry.domain.reference import Reference, Selector
 
 if TYPE_CHECKING:
-    from registry.service.stewardship import Verification
+    from registry.service.integrity import Verification
 
 _LARGEST_FILE = 4 * LONGEST  # bytes: what is kept has no blanks
 

@@ -18,7 +18,7 @@ from registry.domain.records import Page, Version
 from registry.domain.reference import AdapterName, Reference
 
 if TYPE_CHECKING:
-    from registry.service.stewardship import Verification
+    from registry.service.integrity import Verification
 
 T = TypeVar("T")
 _ACCEPTED = 202
@@ -128,7 +128,7 @@ def _checked_composition(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verification(document: Mapping[str, Any]) -> "Verification":
-    from registry.service.stewardship import Damage, Verification  # lazy: start-up time
+    from registry.service.integrity import Damage, Verification  # lazy: start-up time
 
     damage = tuple(
         Damage(

@@ -20,7 +20,8 @@
     access.py        teams, members, tokens, the audit log
     jobs.py          compositions and verifications that are asked for now and done later
     working.py       the same for those who do them: claims, leases, ends
-    stewardship.py   evaluations, statuses, verification
+    stewardship.py   evaluations, statuses
+    integrity.py     whether stored bytes are whole: verification, scrubbing, repair
 
 A use case owns its transaction. This layer knows no HTTP, no command line and no tensors.
 """

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from registry.domain.errors import AdapterNotFound, AliasNotFound, Gone, VersionNotFound
+from registry.domain.errors import AdapterNotFound, AliasNotFound, Damaged, Gone, VersionNotFound
 from registry.domain.records import (
     Adapter,
     Alias,
@@ -35,10 +35,12 @@ def find(catalog: Catalog, reference: Reference) -> Found:
     """The version behind a reference, by the rules of statuses.
 
     Without a pin (main or an alias) only an active version is found; an exact pin finds a yanked one too.
-    Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone.
+    Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone, Damaged.
     """
     found = look(catalog, reference)
     check_found(reference, found.version.status)
+    if found.version.damage is not None:
+        raise Damaged(found.version.reference, found.version.damage)
     return found
 
 

@@ -32,8 +32,8 @@ from registry.domain.rights import Scope
 from registry.domain.texts import MAX_KEY, check_metadata, check_text
 from registry.service.aliases import Mover, base_label, promote
 from registry.service.bases import BaseClaim, Draft, settle_base
-from registry.service.core import UseCases
 from registry.service.inspection import inspect_files
+from registry.service.integrity import Integrity
 from registry.service.quotas import within_quota
 from registry.sql.catalog import Catalog
 
@@ -94,7 +94,7 @@ class Publication:
         }
 
 
-class Publishing(UseCases):
+class Publishing(Integrity):
     """Turn uploaded files into a commit, and a version where the content is new."""
 
     def publish(self, submission: Submission) -> Publication:
@@ -165,6 +165,7 @@ class Publishing(UseCases):
     def _check_blobs(self, submission: Submission) -> None:
         """Every file must lie in the store, whole, brought by this team: a digest alone is no possession."""
         digests = {file.sha256 for file in submission.files}
+        self.check_damaged(digests)
         with self.database.reading() as catalog:
             possessed = catalog.blobs.possessed(submission.name.team, digests)
         for file in submission.files:

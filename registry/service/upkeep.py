@@ -1,5 +1,5 @@
 """What a server does by itself: a thread delivers webhooks and, once an hour, clears away what nobody finished; another
-one collects what nothing refers to, once a day.
+one collects what nothing refers to, once a day, and reads every stored byte once a month.
 
 Every server of a registry may run one, each of its workers too: what is to be done is taken on in the database first.
 """
@@ -119,6 +119,17 @@ class Upkeep:
     def _care(self) -> None:
         while not self._ending.wait(_FIRST_TIDY):
             self._survive(lambda: collect(self._registry, progress=self._go_on))
+            self._survive(self._scrub)
+
+    def _scrub(self) -> None:
+        """Read for a while, what was read longest ago."""
+        end = time.monotonic() + _FIRST_TIDY
+        while time.monotonic() < end and not self._ending.is_set():
+            found = self._registry.scrub(progress=self._go_on)
+            if found is None:
+                return
+            fields = {"event": "damage", "sha256": found.sha256, "problem": found.problem}
+            _log.error(json.dumps({**fields, "versions": found.versions, "aliases": found.aliases}))
 
     def _go_on(self, _what: str, _done: int, _total: int) -> None:
         if self._ending.is_set():

@@ -67,7 +67,7 @@ class Blobs:
         self._change(digests, {"idle_since": at, "removed_at": None})
 
     def hold(self, team: str, digests: Iterable[str]) -> dict[str, bool]:
-        """Those of the digests that a namespace has, for whoever is about to refer to them, and which are idle.
+        """Those of the digests that a namespace has undamaged, for whoever is to refer to them, and which are idle.
 
         Nobody removes them until the commit. Of an idle one nobody knows whether its bytes are there: look, and then
         `refer`.
@@ -76,7 +76,7 @@ class Blobs:
             select(blobs.c.sha256)
             .join(blob_possessions, blob_possessions.c.sha256 == blobs.c.sha256)
             .join(namespaces, namespaces.c.id == blob_possessions.c.namespace_id)
-            .where(namespaces.c.name_key == team.lower())
+            .where(namespaces.c.name_key == team.lower(), blobs.c.damage.is_(None))
         )
         held = self._keep(mine, digests)
         idle = self.idle(held)

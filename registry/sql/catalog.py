@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registry.sql.evaluations import Evaluations
     from registry.sql.events import Events
     from registry.sql.gates import Gates
+    from registry.sql.integrity import Integrity
     from registry.sql.jobs import Jobs
     from registry.sql.lineage import Lineages
     from registry.sql.quotas import Quotas
@@ -77,6 +78,12 @@ class Catalog:
         from registry.sql.collection import Collection  # lazy: start-up time
 
         return Collection(self._connection)
+
+    @cached_property
+    def integrity(self) -> "Integrity":
+        from registry.sql.integrity import Integrity  # lazy: start-up time
+
+        return Integrity(self._connection)
 
     @cached_property
     def lineage(self) -> "Lineages":

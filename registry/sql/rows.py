@@ -123,4 +123,5 @@ def version_record(row: RowMapping, files: Iterable[FileEntry] = ()) -> Version:
         metadata=row["metadata"],
         created_at=row["created_at"],
         files=tuple(files),
+        damage=row["damage"],
     )
