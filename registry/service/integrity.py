@@ -92,8 +92,8 @@ class Integrity(UseCases):
             progress("repairing", done, sum(damaged.values()))
         return Repair(tuple(repaired), tuple(left))
 
-    def scrub(self, *, rate: float = SCRUB_RATE, progress: Progress = silent) -> Damage | None:
-        """Read the blob that was read longest ago, unless that is less than a month ago; what is wrong with it.
+    def scrub(self, *, rate: float = SCRUB_RATE, progress: Progress = silent) -> Verification | None:
+        """Read the blob that was read longest ago; None if all were read within a month.
 
         Reads `rate` bytes a second at most. Servers that scrub at once read different ones. For operators.
         """
@@ -105,10 +105,11 @@ class Integrity(UseCases):
             return None
         with self.database.writing() as catalog:
             if not catalog.integrity.take(found[0], before=at - SCRUB_EVERY, at=at):
-                return None
+                return Verification(0, 0, True, ())
         problem = self._problem(*found, deep=True, watch=_pace(rate, progress))
         self._note(found[0], problem)
-        return self._damage(*found, problem) if problem else None
+        damage = (self._damage(*found, problem),) if problem else ()
+        return Verification(1, found[1], True, damage)
 
     # -- what is known to be damaged ----------------------------------------------------------------------------------
 

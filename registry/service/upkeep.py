@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 
 from registry.domain.errors import AdaptersError
@@ -128,8 +129,8 @@ class Upkeep:
             found = self._registry.scrub(progress=self._go_on)
             if found is None:
                 return
-            fields = {"event": "damage", "sha256": found.sha256, "problem": found.problem}
-            _log.error(json.dumps({**fields, "versions": found.versions, "aliases": found.aliases}))
+            for damage in found.damage:
+                _log.error(json.dumps({"event": "damage", **asdict(damage)}))
 
     def _go_on(self, _what: str, _done: int, _total: int) -> None:
         if self._ending.is_set():
