@@ -62,7 +62,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "edit": Entry("cli.editing:edit", "Say what an adapter is for."),
         "delete": Entry("cli.editing:delete", "Delete an adapter with all its versions."),
         "purge": Entry("cli.collection:purge", "Erase the bytes of a version, or of an adapter, at once and for good."),
-        "base": Entry("cli.bases:base", "Register base models, so that adapters are checked against them."),
+        "base": Entry("cli.bases:base", "Register and publish base models, which adapters are checked against."),
     },
     "A server and who may use it": {
         "serve": Entry("cli.server:serve", "Serve the registry to others over HTTP."),

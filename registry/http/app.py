@@ -15,6 +15,7 @@ from registry.http import (
     adapters,
     aliases,
     audit,
+    base_files,
     bases,
     collecting,
     comparing,
@@ -35,11 +36,13 @@ from registry.http import (
     webhooks,
 )
 from registry.http.answers import Answers, Desk
+from registry.http.backlog import Backlog
 from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
+from registry.http.publications import Publications
 from registry.http.settings import ServerSettings
 from registry.http.verifying import Verifier
 from registry.service import Registry
@@ -63,6 +66,7 @@ ROOMS = (
     aliases,
     gates,
     bases,
+    base_files,
     compositions,
     jobs,
     teams,
@@ -86,6 +90,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         furnish(app, tracing.observe(opened) if tracing else opened)
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
+        app.state.metrics.add(Backlog(opened.figures))
         upkeep = Upkeep(opened)
         upkeep.start()
         try:
@@ -94,6 +99,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         finally:
             await app.state.tail.close()
             await run_in_threadpool(app.state.verifier.close)
+            await run_in_threadpool(app.state.publications.close)
             await app.state.desk.freshness.close()
             record.write()
             await run_in_threadpool(upkeep.stop)
@@ -105,6 +111,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.settings = settings
     app.state.metrics = Metrics(settings.metrics_folder)
     app.state.verifier = Verifier()
+    app.state.publications = Publications()
     record = Record(app.state.metrics)
     errors.install(app)
     app.add_middleware(Answers)

@@ -78,7 +78,7 @@ class Purging(Editing, Collecting):
     def _take(self, catalog: Catalog, name: AdapterName, contents: Collection[str]) -> tuple[set[str], list[str]]:
         """Take contents from an adapter's team: which went, and the ids of uploads that are forgotten."""
         recount(catalog, name.team)
-        taken = catalog.collection.forfeit(name.team, contents)
+        taken = catalog.collection.forfeit(name, contents)
         return taken, catalog.collection.forget_uploads(name.team, taken)
 
     def _purged(self, subject: str, contents: Collection[str], taken: set[str], *, uploads: list[str]) -> Purge:

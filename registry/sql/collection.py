@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from registry.domain.reference import AdapterName
 from registry.sql.batches import BATCH, batches
 from registry.sql.inserts import insert_absent
-from registry.sql.roots import held_by_versions, is_referenced
+from registry.sql.roots import held_beside, is_referenced
 from registry.sql.rows import adapter_id_of
 from registry.sql.tables.blobs import blob_possessions, blobs
 from registry.sql.tables.commits import commit_files, commits
@@ -147,14 +147,17 @@ class Collection:
             files, results = files.where(commits.c.number == number), results.where(versions.c.number == number)
         return {*self._connection.scalars(files), *self._connection.scalars(results)}
 
-    def forfeit(self, team: str, digests: Iterable[str]) -> set[str]:
-        """Take blobs from a namespace, but for those that versions of it hold that aren't purged; which are taken."""
-        namespace_id = self._connection.scalar(select(namespaces.c.id).where(namespaces.c.name_key == team.lower()))
+    def forfeit(self, name: AdapterName, digests: Iterable[str]) -> set[str]:
+        """Take an adapter's blobs from its namespace, but for those that it holds beside that; which are taken."""
+        mine = select(namespaces.c.id).where(namespaces.c.name_key == name.team.lower())
+        namespace_id = self._connection.scalar(mine)
         taken: set[str] = set()
         for some in batches(digests):
             mine = (blob_possessions.c.namespace_id == namespace_id) & blob_possessions.c.sha256.in_(some)
             kept = set(
-                self._connection.scalars(select(blob_possessions.c.sha256).where(mine, held_by_versions(namespace_id)))
+                self._connection.scalars(
+                    select(blob_possessions.c.sha256).where(mine, held_beside(namespace_id, adapter_id_of(name)))
+                )
             )
             taken |= set(some) - kept
             self._connection.execute(

@@ -29,14 +29,18 @@ def is_referenced() -> ColumnElement[bool]:
     return or_(exists(_in_commits().where(_is_possessed())), exists(_in_evaluations()))
 
 
-def held_by_versions(namespace_id: Any) -> ColumnElement[bool]:
-    """The condition that a version of a team's adapters that isn't purged has a row of `blob_possessions`."""
+def held_beside(namespace_id: Any, adapter_id: Any) -> ColumnElement[bool]:
+    """The condition that a team holds a row of `blob_possessions`, whatever an adapter's commits without versions have.
+
+    They may have the very files of a version that is to be purged, on their way there.
+    """
+    elsewhere = or_(commits.c.adapter_id != adapter_id, commits.c.base_fingerprint.is_not(None))
     held = (
         select(commit_files.c.sha256)
         .join(commits, commits.c.id == commit_files.c.commit_id)
         .join(adapters, adapters.c.id == commits.c.adapter_id)
         .where(commit_files.c.sha256 == blob_possessions.c.sha256, adapters.c.namespace_id == namespace_id)
-        .where(commits.c.number.is_not(None), ~_is_purged())
+        .where(or_(_is_of_a_version(), and_(_is_of_a_standing_line(), elsewhere)))
     )
     return exists(held)
 
@@ -47,17 +51,19 @@ def _in_commits() -> Any:
         .join(commits, commits.c.id == commit_files.c.commit_id)
         .join(adapters, adapters.c.id == commits.c.adapter_id)
         .where(commit_files.c.sha256 == blobs.c.sha256)
-        .where(or_(and_(commits.c.number.is_not(None), ~_is_purged()), _is_of_a_standing_line()))
+        .where(or_(_is_of_a_version(), _is_of_a_standing_line()))
         .correlate(blobs)
     )
 
 
-def _is_purged() -> ColumnElement[bool]:
-    return exists().where(
+def _is_of_a_version() -> ColumnElement[bool]:
+    """A commit of a version that isn't purged."""
+    purged = exists().where(
         versions.c.adapter_id == commits.c.adapter_id,
         versions.c.number == commits.c.number,
         versions.c.status == Status.PURGED.value,
     )
+    return and_(commits.c.number.is_not(None), ~purged)
 
 
 def _is_of_a_standing_line() -> ColumnElement[bool]:
