@@ -78,6 +78,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "The registry and the program": {
         "gc": Entry("cli.collection:gc", "Remove stored bytes that nothing refers to any more."),
         "verify": Entry("cli.stewardship:verify", "Check that every stored byte is still there and unchanged."),
+        "repair": Entry("cli.stewardship:repair", "Replace what `verify` found damaged by what another store has."),
         "migrate": Entry("cli.program:migrate", "Bring the database to this program's schema."),
         "completion": Entry("cli.program:completion", "Print the script that completes commands in your shell."),
         "version": Entry("cli.program:version", "Print the program's version."),

@@ -149,8 +149,8 @@ class Collection:
 
     def forfeit(self, name: AdapterName, digests: Iterable[str]) -> set[str]:
         """Take an adapter's blobs from its namespace, but for those that it holds beside that; which are taken."""
-        mine = select(namespaces.c.id).where(namespaces.c.name_key == name.team.lower())
-        namespace_id = self._connection.scalar(mine)
+        team = select(namespaces.c.id).where(namespaces.c.name_key == name.team.lower())
+        namespace_id = self._connection.scalar(team)
         taken: set[str] = set()
         for some in batches(digests):
             mine = (blob_possessions.c.namespace_id == namespace_id) & blob_possessions.c.sha256.in_(some)
