@@ -4,9 +4,8 @@ Rights are asked for here, in the service, so that every door (commands, HTTP, j
 """
 
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Self, TypeVar
+from typing import Self
 
 from registry.blobs.store import BlobStore
 from registry.domain.errors import AdapterNotFound, BlobNotFound, NotAllowed, TeamNotFound
@@ -19,8 +18,6 @@ from registry.sql.changes import Changes
 from registry.sql.engine import Database
 
 OWNER = Caller(LOCAL_OWNER, operator=True)  # whoever has the files of an embedded registry has every right in it
-T = TypeVar("T")
-_ATTEMPTS = 5
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, of how much (bytes)
 
 
@@ -31,14 +28,6 @@ def now() -> datetime:
 
 def silent(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
-
-
-def retried(send: Callable[[], T]) -> T:
-    """Send files and refer to them; again, a few times, when some were collected in between."""
-    for _ in range(_ATTEMPTS - 1):
-        with suppress(BlobNotFound):
-            return send()
-    return send()
 
 
 class UseCases:

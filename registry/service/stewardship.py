@@ -11,10 +11,11 @@ from registry.domain.examples import means, packed, unpacked
 from registry.domain.metrics import check_metrics
 from registry.domain.records import Evaluation, ExampleResults, Status, Version
 from registry.domain.reference import Reference
+from registry.domain.resending import resending
 from registry.domain.rights import Scope
 from registry.domain.statuses import GONE
 from registry.domain.texts import check_text
-from registry.service.core import UseCases, retried
+from registry.service.core import UseCases
 from registry.service.lookup import find, look
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -55,7 +56,7 @@ class Stewardship(UseCases):
         evaluation = Evaluation(
             version.adapter, version.number, dataset, dataset_sha256, measured, self.actor, self.clock()
         )
-        return retried(lambda: self._record(evaluation, data, len(examples)))
+        return resending(lambda: self._record(evaluation, data, len(examples)))
 
     def _record(self, evaluation: Evaluation, data: bytes, count: int) -> Evaluation:
         if data:

@@ -9,8 +9,9 @@ from typing import BinaryIO
 from registry.domain.digest import CHUNK, read_chunks
 from registry.domain.errors import FileNotInVersion
 from registry.domain.records import FileEntry, Version
+from registry.domain.resending import resending
 from registry.service.bases import settle_base
-from registry.service.core import Progress, retried, silent
+from registry.service.core import Progress, silent
 from registry.service.inspection import inspect_folder
 from registry.service.landing import Growing, Moved
 from registry.service.publishing import Publication, Submission
@@ -30,7 +31,7 @@ class Transfers(Repeating):
         self._check_rights(submission)
         selection = select_files(folder)
         self._check_folder(selection.folder, selection.kept, submission)
-        publication = retried(lambda: self._push(selection, submission, progress))
+        publication = resending(lambda: self._push(selection, submission, progress))
         return replace(publication, left_out=selection.left_out)
 
     def publish_base(self, folder: Path, submission: Submission, *, progress: Progress = silent) -> Publication:
@@ -47,7 +48,7 @@ class Transfers(Repeating):
         index = index_base(folder, progress=lambda done, total: progress("hashing", done, total))
         with self.database.reading() as catalog:
             self._label_for(catalog, submission.name, submission.base, index.fingerprint)
-        publication = retried(lambda: self._push(selection, submission, progress))
+        publication = resending(lambda: self._push(selection, submission, progress))
         return replace(publication, left_out=selection.left_out)
 
     def _push(self, selection: Selection, submission: Submission, progress: Progress) -> Publication:
