@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_22_collection"
-down_revision = "2026_11_22_base_commits"
+down_revision = "2026_11_22_xet"
 branch_labels = None
 depends_on = None
 

@@ -34,6 +34,7 @@ from itertools import islice
 from registry.blobs.store import BlobStat
 from registry.domain.errors import WrongUsage
 from registry.service.core import Progress, UseCases, silent
+from registry.service.xorbs import end_epoch
 from registry.sql.catalog import Catalog
 
 GRACE = timedelta(days=1)
@@ -192,6 +193,8 @@ class Collecting(UseCases):
 
     def _forget_removed(self, catalog: Catalog, removed: Mapping[str, int], **why: str) -> None:
         if removed:
+            for team in {team for sha256 in removed for team in catalog.xorbs.lose(sha256)}:
+                end_epoch(catalog, team)
             catalog.collection.remove(removed, at=self.clock())
             payload = {"blobs": len(removed), "bytes": sum(removed.values()), "sha256": sorted(removed), **why}
             catalog.events.append("blobs.removed", None, payload, actor=self.actor)

@@ -64,7 +64,7 @@ class Completion(Arrivals, Integrity):
 
     def _complete(self, upload: Upload, stopping: Callable[[], bool]) -> None:
         try:
-            self._make_room(upload.sha256)
+            self.make_room(upload.sha256)
             if not self._was_kept(upload):
                 with self._held(upload, stopping) as watch:
                     self.blobs.finish_parts(parts_of(upload))
@@ -76,11 +76,6 @@ class Completion(Arrivals, Integrity):
         except BaseException as error:
             self._release(upload, error)
             raise
-
-    def _make_room(self, sha256: str) -> None:
-        """Let the store not keep damaged bytes in place of those that came."""
-        with suppress(BlobNotFound):
-            self.check_damaged([sha256])
 
     def _was_kept(self, upload: Upload) -> bool:
         """Whether somebody verified it, made it a blob, and was killed before it could be said whose it is."""

@@ -7,6 +7,7 @@ damaged bytes go when right ones come, and the mark when they were read.
 
 import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
@@ -125,6 +126,11 @@ class Integrity(UseCases):
             self._note(sha256, problem, drop=True)
             if problem:
                 raise BlobNotFound(sha256)
+
+    def make_room(self, sha256: str) -> None:
+        """Let the store not keep damaged bytes in place of those that come."""
+        with suppress(BlobNotFound):
+            self.check_damaged([sha256])
 
     def _note(self, sha256: str, problem: str | None, *, drop: bool = False) -> None:
         """Mark a blob and its versions by what was found, if that is news; `drop`: and delete what is damaged."""

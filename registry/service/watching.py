@@ -16,6 +16,7 @@ from registry.sql.events import Place
 # What happens to adapters and bases. All else in the log (tokens, members) is for its auditors.
 WATCHED = frozenset(
     {
+        "adapter.created",
         "adapter.edited",
         "adapter.deleted",
         "commit.added",
@@ -25,6 +26,8 @@ WATCHED = frozenset(
         "version.approved",
         "version.damaged",
         "version.repaired",
+        "tag.created",
+        "tag.deleted",
         "base.added",
         "base.linked",
         "job.submitted",
@@ -35,6 +38,7 @@ WATCHED = frozenset(
 # What is told of an adapter and says nothing about any other one.
 _OF_ITS_ADAPTER = frozenset(
     {
+        "adapter.created",
         "commit.added",
         "alias.moved",
         "version.status",
@@ -44,6 +48,8 @@ _OF_ITS_ADAPTER = frozenset(
         "version.repaired",
         "gate.set",
         "gate.removed",
+        "tag.created",
+        "tag.deleted",
         "job.cancelled",
         "job.ended",
         "job.submitted",

@@ -21,7 +21,7 @@ from registry.sql.tables.versions import versions
 
 ROOTS = ("commit_files.sha256", "evaluations.examples_sha256")
 RIGHTS = ("blob_possessions.sha256",)
-MEMORIES: tuple[str, ...] = ()
+MEMORIES = ("xorb_spans.sha256",)
 
 
 def is_referenced() -> ColumnElement[bool]:
