@@ -39,9 +39,14 @@ def find(catalog: Catalog, reference: Reference) -> Found:
     """
     found = look(catalog, reference)
     check_found(reference, found.version.status)
-    if found.version.damage is not None:
-        raise Damaged(found.version.reference, found.version.damage)
+    check_whole(found.version)
     return found
+
+
+def check_whole(version: Version) -> None:
+    """Refuse a version whose stored bytes are known to be missing or changed. Raises Damaged."""
+    if version.damage is not None:
+        raise Damaged(version.reference, version.damage)
 
 
 def look(catalog: Catalog, reference: Reference) -> Found:

@@ -52,8 +52,9 @@ def test_every_flipped_bit_is_found_names_what_it_hits_and_is_repaired_from_anot
         (damage,) = registry.verify(deep=True).damage
         assert (damage.sha256, damage.versions) == (file.sha256, ("team/support@v1",))
         assert damage.aliases == ("team/support@production",)
-        with pytest.raises(Damaged):
-            registry.resolve(MAIN)
+        for look in (registry.resolve, registry.snapshot):
+            with pytest.raises(Damaged):
+                look(MAIN)
         assert registry.repair(backup).repaired == (file.sha256,)
         assert registry.find_version(MAIN).digest == version.digest
     assert registry.verify(deep=True).damage == ()
