@@ -11,6 +11,7 @@ from registry.blobs.filesystem import FolderStore
 from registry.domain.errors import AdapterNotFound, BlobNotFound, NotAllowed, StorageFailure, WrongUsage
 from registry.domain.records import FileEntry, Version
 from registry.domain.reference import AdapterName, Reference
+from registry.domain.xorbs import Span
 from registry.service import Registry
 from registry.service.collecting import GRACE
 from registry.service.publishing import Submission
@@ -261,3 +262,19 @@ def test_a_deleted_name_that_is_pushed_again_has_its_bytes(registry: Registry, t
     assert registry.verify(deep=True).damage == ()
     with pytest.raises(AdapterNotFound):
         registry.adapter(AdapterName("team", "other"))
+
+
+def test_what_the_team_knows_of_chunks_in_a_blob_is_forgotten_with_it(registry: Registry, tmp_path: Path) -> None:
+    (blob, *_) = bring(registry, tmp_path / "a")
+    epoch, name = registry.xorb_epoch("team"), "0" * 64
+    with registry.database.writing() as catalog:
+        catalog.xorbs.keep("team", name, ends=[blob.size], staged="xorb-0", at=registry.clock())
+        xorb = catalog.xorbs.find("team", name)
+        assert xorb
+        catalog.xorbs.remember([(xorb.id, Span(0, 1, blob.sha256, 0))])
+        catalog.xorbs.unstage(xorb)
+    registry.collect(grace=NOTHING)
+    assert stored(registry) == set()
+    with registry.database.reading() as catalog:
+        assert catalog.xorbs.find("team", name) is None
+    assert registry.xorb_epoch("team") != epoch
