@@ -15,6 +15,7 @@ from registry.http import (
     adapters,
     aliases,
     audit,
+    base_files,
     bases,
     comparing,
     compositions,
@@ -34,11 +35,13 @@ from registry.http import (
     webhooks,
 )
 from registry.http.answers import Answers, Desk
+from registry.http.backlog import Backlog
 from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
+from registry.http.publications import Publications
 from registry.http.settings import ServerSettings
 from registry.http.verifying import Verifier
 from registry.service import Registry
@@ -62,6 +65,7 @@ ROOMS = (
     aliases,
     gates,
     bases,
+    base_files,
     compositions,
     jobs,
     teams,
@@ -84,6 +88,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         furnish(app, tracing.observe(opened) if tracing else opened)
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
+        app.state.metrics.add(Backlog(opened.figures))
         upkeep = Upkeep(opened)
         upkeep.start()
         try:
@@ -92,6 +97,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         finally:
             await app.state.tail.close()
             await run_in_threadpool(app.state.verifier.close)
+            await run_in_threadpool(app.state.publications.close)
             await app.state.desk.freshness.close()
             record.write()
             await run_in_threadpool(upkeep.stop)
@@ -103,6 +109,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.settings = settings
     app.state.metrics = Metrics(settings.metrics_folder)
     app.state.verifier = Verifier()
+    app.state.publications = Publications()
     record = Record(app.state.metrics)
     errors.install(app)
     app.add_middleware(Answers)
@@ -113,7 +120,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     if tracing:
         app.add_middleware(tracing.middleware)
     for room in ROOMS:
-        app.include_router(room.routes)
+        app.router.routes.extend(room.routes.routes)  # as they are: included, each is built anew by every application
     app.router.routes.extend(HUB)  # last: their templates begin with any team's name
     return app
 

@@ -4,7 +4,8 @@
     lookup.py        references -> versions, listings, search, lineage, differences
     resolution.py    the look-up that serving stacks ask for
     bases.py         base models, and settling which one a version belongs to
-    publishing.py    the one gate for everything that becomes a version
+    publishing.py    the one gate for everything that becomes a version (repeating.py: once, under a key)
+    base_gate.py     the same gate's part for commits that hold a base model
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note; landing.py: files on their way)
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it
@@ -12,6 +13,7 @@
     comparison.py    versions side by side, with paired differences
     gates.py         what a version must show before an alias may point at it
     watching.py      what happened since a cursor
+    monitoring.py    how much waits and is under way
     webhooks.py      whom to tell; delivering.py tells them, upkeep.py is the thread in a server that does so
     quotas.py        how much a team may keep
     editing.py       what an adapter is described by, and its deletion
@@ -29,6 +31,7 @@ from registry.service.bases import Bases
 from registry.service.comparison import Comparison
 from registry.service.editing import Editing
 from registry.service.gates import Gates
+from registry.service.monitoring import Monitoring
 from registry.service.quotas import Quotas
 from registry.service.resolution import Resolution
 from registry.service.stewardship import Stewardship
@@ -53,6 +56,7 @@ class Registry(
     Gates,
     Access,
     Watching,
+    Monitoring,
     Webhooks,
     Quotas,
     Editing,
