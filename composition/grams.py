@@ -67,12 +67,13 @@ class Grams:
 
 def _root(gram: Tensor) -> Tensor:
     """S with S S.T = gram: Cholesky's factor, or eigenvectors where that loses digits or there is none."""
-    factor, failed = torch.linalg.cholesky_ex(gram)
-    pivots = factor.diagonal()
-    if not failed and float(pivots.min()) > _PIVOT * float(pivots.max()):
-        return factor
-    values, vectors = torch.linalg.eigh(gram)
-    return vectors * values.clamp(min=0).sqrt()
+    root: Tensor
+    root, failed = torch.linalg.cholesky_ex(gram)
+    pivots = root.diagonal()
+    if failed or not float(pivots.min()) > _PIVOT * float(pivots.max()):
+        values, vectors = torch.linalg.eigh(gram)
+        root = vectors * values.clamp(min=0).sqrt()
+    return root
 
 
 @lru_cache(maxsize=64)
