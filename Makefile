@@ -5,8 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo serve test test-ceph test-llamacpp test-peers check check-docker bench bench-compose bench-http bench-quality \
-	clean
+.PHONY: help environment demo serve test test-ceph test-llamacpp test-peers check check-docker bench bench-compose bench-http \
+	bench-hub bench-quality clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ bench: $(READY)  ## benchmarks: ratios against a peer or a physical limit
 
 bench-http: $(READY)  ## look-ups over HTTP against an empty answer and MLflow; keeps the table in benchmarks/results/
 	$(BIN)/python -m benchmarks.http --keep $(ARGS)
+
+bench-hub: $(READY)  ## a Hugging Face client's pulls and pushes, against a bare static server and LFS; keeps the table
+	$(BIN)/python -m benchmarks.hub --keep $(ARGS)
 
 bench-compose: $(READY)  ## composing against PEFT, formulas and cp; keeps the table in benchmarks/results/
 	$(BIN)/python -m benchmarks.compose $(ARGS)

@@ -3,6 +3,8 @@
     startup      how long the program takes to start, against importing what it needs
     http         look-ups over HTTP, against the same server's empty answer and MLflow's; only where it is named
                  (`make bench-http`)
+    hub          a Hugging Face client's pulls and pushes, against a bare static server and against LFS; only where
+                 it is named (`make bench-hub`)
     lookup       a reference among 10, 10,000 and 1,000,000 versions, on SQLite and PostgreSQL
     transfer     push and pull of 100 MB, against cp plus one sha256
     together     eight files of 1 GB at once through a server: by how much its memory grows (needs 30 GB of disk)
@@ -19,7 +21,7 @@ import subprocess
 import sys
 
 NAMES = ("startup", "transfer", "together", "blobs", "fingerprint", "compose", "merge", "lookup")
-BY_NAME_ONLY = ("http", "quality")
+BY_NAME_ONLY = ("http", "hub", "quality")
 
 
 def main() -> int:

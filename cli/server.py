@@ -10,7 +10,7 @@ import ssl
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _FIGURES = "PROMETHEUS_MULTIPROC_DIR"
+_SECRET = "ADAPTERS_SECRET"  # noqa: S105 - the name of a setting
 _KEEP_ALIVE = 75  # seconds: longer than the usual proxy keeps an idle connection
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -137,7 +138,7 @@ def _checked_tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | Non
 def _settings(host: str, port: int, *, tls: bool, behind_proxy: bool) -> "ServerSettings":
     from registry.http.settings import ServerSettings  # lazy: start-up time
 
-    settings = ServerSettings.from_environment(os.environ, host=host, port=port, tls=tls)
+    settings = ServerSettings.from_environment(_with_secret(os.environ), host=host, port=port, tls=tls)
     if not settings.is_local and not tls and not behind_proxy:
         raise WrongUsage(
             f"{host} can be reached from outside, where tokens need TLS: "
@@ -150,6 +151,15 @@ def _settings(host: str, port: int, *, tls: bool, behind_proxy: bool) -> "Server
     if settings.traces:
         _check_traces()
     return settings
+
+
+def _with_secret(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment with the secret that is kept at home, unless it names one."""
+    from registry.http.secret import kept_secret  # lazy: start-up time
+
+    if environment.get(_SECRET):
+        return environment
+    return {**environment, _SECRET: kept_secret(Settings.from_environment(environment).home)}
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -216,6 +226,8 @@ def _describe(plan: Plan, kept: Path | None) -> None:
     )
     if plan.behind_proxy and not plan.settings.trusted_proxies:
         warn("every client will seem to have the proxy's address: set ADAPTERS_TRUSTED_PROXIES to what it is")
+    if not Settings.from_environment(os.environ).embedded and not os.environ.get(_SECRET):
+        warn(f"{_SECRET} is not set: other servers of this database refuse the upload addresses that this one gives")
     next_step(f"ADAPTERS_REGISTRY={url} adapters list")
 
 

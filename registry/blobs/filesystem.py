@@ -34,7 +34,7 @@ from registry.blobs.part_files import PartFile
 from registry.blobs.parts import Parts, part_size_for
 from registry.blobs.store import BlobStat, Ingested, StagedStat
 from registry.domain.digest import read_chunks
-from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure
+from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure, UploadNotFound
 
 BLOB_MODE = 0o400
 
@@ -85,6 +85,16 @@ class FolderStore:
         except DigestMismatch:
             self.discard(upload_id)
             raise
+
+    def open_staged(self, upload_id: str, *, start: int = 0, length: int) -> AbstractContextManager[BinaryIO]:
+        check_upload_id(upload_id)
+        check_range(start, length)
+        try:
+            stream = self._open(self._staging / upload_id)
+        except FileNotFoundError:
+            raise UploadNotFound(upload_id) from None
+        stream.seek(start)
+        return io.BufferedReader(Span(stream, length))
 
     def discard(self, upload_id: str) -> None:
         check_upload_id(upload_id)

@@ -21,7 +21,7 @@ from registry.blobs.checks import (
 )
 from registry.blobs.parts import Counted, Parts, part_size_for
 from registry.blobs.store import BlobStat, Ingested, StagedStat
-from registry.domain.errors import BlobNotFound, DigestMismatch, UploadIncomplete
+from registry.domain.errors import BlobNotFound, DigestMismatch, UploadIncomplete, UploadNotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,14 @@ class MemoryStore:
         new = self._keep(sha256, held.data)
         self._forget(upload_id, held)
         return new
+
+    def open_staged(self, upload_id: str, *, start: int = 0, length: int) -> AbstractContextManager[BinaryIO]:
+        check_upload_id(upload_id)
+        check_range(start, length)
+        held = self._staging.get(upload_id)
+        if held is None:
+            raise UploadNotFound(upload_id)
+        return io.BytesIO(held.data[start : start + length])
 
     def discard(self, upload_id: str) -> None:
         check_upload_id(upload_id)

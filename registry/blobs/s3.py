@@ -31,7 +31,7 @@ from registry.blobs.s3_parts import PartRelay
 from registry.blobs.store import BlobStat, Ingested, StagedStat
 from registry.blobs.transfer import ResumingStream, copy, upload
 from registry.domain.digest import read_chunks
-from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure, UploadIncomplete
+from registry.domain.errors import BlobNotFound, DigestMismatch, StorageFailure, UploadIncomplete, UploadNotFound
 
 if TYPE_CHECKING:
     from registry.blobs.bucket import Bucket
@@ -103,6 +103,14 @@ class S3Store:
             raise
         self.discard(upload_id)
         return new
+
+    def open_staged(self, upload_id: str, *, start: int = 0, length: int) -> AbstractContextManager[BinaryIO]:
+        check_upload_id(upload_id)
+        check_range(start, length)
+        stream = self._read(self._staging + upload_id, start, length)
+        if stream is None:
+            raise UploadNotFound(upload_id)
+        return stream
 
     def discard(self, upload_id: str) -> None:
         check_upload_id(upload_id)

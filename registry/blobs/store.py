@@ -83,6 +83,12 @@ class BlobStore(PartStore, Protocol):
         blob is there or not: who uploaded nothing has proved no possession.
         """
 
+    def open_staged(self, upload_id: str, *, start: int = 0, length: int) -> AbstractContextManager[BinaryIO]:
+        """Read `length` staged bytes (above 0) from `start`, as a stream; fewer if they end before.
+
+        Raises UploadNotFound if nothing is staged under the id. The stream is not verified.
+        """
+
     def discard(self, upload_id: str) -> None:
         """Forget staged bytes, and parts; nothing happens if there are none."""
 

@@ -8,7 +8,7 @@
     │   ├── InvalidSetting                  an environment variable or option with an impossible value
     │   └── UnknownEngine                   a serving engine that there are no rules for
     ├── Absent                     exit 3   nothing of that name (or none that the caller may see)
-    │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
+    │   ├── AdapterNotFound, VersionNotFound, AliasNotFound, TagNotFound, BaseNotFound, FileNotInVersion, BlobNotFound
     │   ├── UploadNotFound                  an upload that isn't there, has expired, or is another team's
     │   ├── WebhookNotFound, DeliveryNotFound   a webhook that isn't there or is another team's; a message of one
     │   ├── JobNotFound                     a job that isn't there, or is another team's
@@ -41,6 +41,7 @@
     │   ├── AliasInUse                      yanking the target of an alias without force
     │   ├── UploadIncomplete                completing an upload whose parts are not all there
     │   ├── UploadBusy                      completing an upload while a part is being written
+    │   ├── UnknownXorb                     a shard that names a xorb which the team hasn't (any more)
     │   ├── JobUnfinished, JobEnded         the result of a job that runs; cancelling one that doesn't
     │   └── ClaimLost                       a worker's job is another worker's by now, or was cancelled
     ├── DamageFound                exit 1   stored bytes are missing or changed
@@ -228,6 +229,14 @@ class AliasNotFound(Absent):
 
     name: str
     alias: str
+
+
+@dataclass(eq=False)
+class TagNotFound(Absent):
+    template: ClassVar[str] = "{name} has no tag {tag!r}"
+
+    name: str
+    tag: str
 
 
 @dataclass(eq=False)
@@ -619,6 +628,17 @@ class UploadBusy(Conflict):
     hint_template: ClassVar[str] = "wait until that is done, then complete it again"
 
     id: str
+
+
+@dataclass(eq=False)
+class UnknownXorb(Conflict):
+    """A client remembers more than is there; it is told to forget when it asks for its next token."""
+
+    template: ClassVar[str] = "the team {team} has no xorb {xorb} with these chunks (any more)"
+    hint_template: ClassVar[str] = "push again: everything is sent anew then"
+
+    team: str
+    xorb: str
 
 
 @dataclass(eq=False)

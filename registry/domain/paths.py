@@ -23,6 +23,8 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _KEPT_SUFFIXES = (".json", ".jsonl", ".safetensors", ".md", ".txt", ".model", ".jinja", ".tiktoken", ".vocab")
 _KEPT_NAMES = frozenset({"license", "notice", ".gitattributes", ".gitignore"})
 _TRAINING_STATE = frozenset({"optimizer.safetensors", "scheduler.json", "trainer_state.json"})
+_BY_PRODUCTS = (".", "checkpoint-", "last-checkpoint", "global_step", "runs", "__pycache__")  # how folders begin
+_PICKLED_WEIGHTS = frozenset({"adapter_model.bin", "adapter_model.pt", "adapter_model.pth"})
 
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _ARCHIVES = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7z", b"Rar!": "rar"}
@@ -89,6 +91,27 @@ def is_kept(path: str) -> bool:
     if name in _TRAINING_STATE:
         return False
     return name in _KEPT_NAMES or name.endswith(_KEPT_SUFFIXES)
+
+
+def is_by_product(folder: str) -> bool:
+    """Whether a folder of that name, with all that is below it, stays behind."""
+    return folder.startswith(_BY_PRODUCTS)
+
+
+def is_pickled_weights(path: str) -> bool:
+    """Whether a file is an adapter's weights in a form that is refused, by its name."""
+    return path.rsplit("/", 1)[-1].lower() in _PICKLED_WEIGHTS
+
+
+def travels(path: str) -> bool:
+    """Whether a file at this place of a training folder goes with the adapter.
+
+    Pickled weights do, so that they are refused by name instead of missed.
+    """
+    *folders, name = path.split("/")
+    if any(map(is_by_product, folders)) or (name.startswith(".") and name.lower() not in _KEPT_NAMES):
+        return False
+    return is_kept(name) or is_pickled_weights(name)
 
 
 def pickled_as(head: bytes) -> str | None:

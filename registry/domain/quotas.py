@@ -4,7 +4,7 @@ What counts:
 
     bytes      of the different files that commits of the team's adapters hold, each content once, whoever else has it
     versions   numbered contents, yanked and revoked ones too
-    adapters   names with at least one commit
+    adapters   names, those without a commit yet too
     uploads    files on their way in that nobody has finished or given up
 
 Deleted adapters and purged versions count for nothing. A file on its way in counts among the bytes too while it is

@@ -138,6 +138,22 @@ class Commit:
     files: tuple[FileEntry, ...]
     base: str | None = None
 
+    @property
+    def reference(self) -> str:
+        return f"{self.adapter}@{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A name that somebody gave to a commit (40 hex): a note, which never moves."""
+
+    adapter: AdapterName
+    name: str
+    commit: str
+    message: str
+    actor: str
+    at: datetime
+
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
@@ -280,7 +296,10 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What to search for; None or empty means any. `metrics` are (name, least value). `targets` must all be present."""
+    """What to search for; None or empty means any. `metrics` are (name, least value). `targets` must all be present.
+
+    With `shown`, only what the main of an adapter shows is found.
+    """
 
     team: str | None = None
     base: str | None = None
@@ -290,6 +309,9 @@ class SearchQuery:
     text: str | None = None
     metrics: tuple[tuple[str, float], ...] = ()
     status: Status | None = Status.ACTIVE
+    format: str | None = None
+    peft_type: str | None = None
+    shown: bool = False
     limit: int = 50
     cursor: str | None = None
 

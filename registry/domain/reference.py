@@ -55,15 +55,25 @@ def check_alias(alias: str) -> str:
     check_part(alias, "alias", alias)
     if not alias[0].isalpha():
         raise InvalidReference(alias, "an alias begins with a letter")
-    lowered = alias.lower()
+    return _not_reserved(alias, "alias")
+
+
+def check_tag(tag: str) -> str:
+    """Return a valid name of a tag: an alias's, which may begin with a digit. Raises InvalidReference."""
+    check_part(tag, "tag", tag)
+    return _not_reserved(tag, "tag")
+
+
+def _not_reserved(name: str, what: str) -> str:
+    lowered = name.lower()
     if (
         lowered in _RESERVED
         or lowered.startswith("sha256")
         or _VERSION.fullmatch(lowered)
         or _COMMIT.fullmatch(lowered)
     ):
-        raise InvalidReference(alias, f"the alias {alias!r} is reserved")
-    return alias
+        raise InvalidReference(name, f"the {what} {name!r} is reserved")
+    return name
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -36,11 +36,16 @@ from registry.http import (
 )
 from registry.http.answers import Answers, Desk
 from registry.http.backlog import Backlog
+from registry.http.capabilities import Capabilities
 from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
+from registry.http.hub.cards import Cards
+from registry.http.hub.entries import GitIds
+from registry.http.hub.xet import Slots
 from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
+from registry.http.proxies import Dialled
 from registry.http.publications import Publications
 from registry.http.settings import ServerSettings
 from registry.http.verifying import Verifier
@@ -109,6 +114,10 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.settings = settings
     app.state.metrics = Metrics(settings.metrics_folder)
     app.state.verifier = Verifier()
+    app.state.slots = Slots()
+    app.state.capabilities = Capabilities(settings.secret)
+    app.state.git_ids = GitIds()
+    app.state.cards = Cards()
     app.state.publications = Publications()
     record = Record(app.state.metrics)
     errors.install(app)
@@ -116,6 +125,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.add_middleware(BodyLimit)
     # A page in somebody's browser can reach a server on their machine under a name of its own: such names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
+    app.add_middleware(Dialled, settings=settings)
     app.add_middleware(Observed, record=record)
     if tracing:
         app.add_middleware(tracing.middleware)

@@ -8,6 +8,7 @@ protocol does is described by its own code, so its version is part of what is te
 Source: https://github.com/encode/uvicorn/blob/master/uvicorn/protocols/http/httptools_impl.py
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Collection
@@ -18,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from registry.http.answers import Desk, secret_of
 from registry.http.observing import HEADER, Record, request_id_of
+from registry.http.proxies import PEER
 
 COUNTER = "counter"  # where it lies in the state of the application's lifespan
 _PLAIN = re.compile(rb"/v1/adapters/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+/resolve")
@@ -71,9 +73,13 @@ class Counter:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with a counter in front of the application."""
+    """uvicorn's protocol with a counter in front of the application, and the address that a connection comes from."""
 
     _handed_out = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own is so
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, PEER: self.client}
 
     def on_headers_complete(self) -> None:
         self._handed_out = self._is_free() and self._hand_out()

@@ -1,6 +1,7 @@
 """Frozen settings of a server, read once from the environment and the command line.
 
 ADAPTERS_PUBLIC_URL        how clients reach the server, where that differs from the address it listens on
+ADAPTERS_SECRET            what signs addresses that take no token: the same, secret text for all servers of a database
 ADAPTERS_TRUSTED_PROXIES   addresses (or networks) whose X-Forwarded-* headers count, separated by commas
 PROMETHEUS_MULTIPROC_DIR   where several workers add up their figures; prometheus-client reads it too
 OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
@@ -8,8 +9,9 @@ OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 OTEL_SDK_DISABLED          true: no traces, whatever else is set
 """
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Self
 from urllib.parse import urlsplit
@@ -17,11 +19,15 @@ from urllib.parse import urlsplit
 from registry.domain.errors import InvalidSetting
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+_SHORTEST_SECRET = 32  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where a server listens and who may talk to it. `hosts` are the names that requests may call it by."""
+    """Where a server listens and who may talk to it. `hosts` are the names that requests may call it by.
+
+    `secret` signs what it hands out; without one that is set, it is good for this object and its copies alone.
+    """
 
     host: str
     port: int
@@ -30,6 +36,7 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     metrics_folder: str | None = None
     traces: bool = False
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *, host: str, port: int, tls: bool = False) -> Self:
@@ -41,7 +48,8 @@ class ServerSettings:
         proxies = _networks("ADAPTERS_TRUSTED_PROXIES", environment.get("ADAPTERS_TRUSTED_PROXIES", ""))
         hosts = tuple(dict.fromkeys((*LOCAL_HOSTS, host, name)))
         figures = environment.get("PROMETHEUS_MULTIPROC_DIR")
-        return cls(host, port, public_url, hosts, proxies, figures, _wants_traces(environment))
+        kept = {"secret": _secret(given)} if (given := environment.get("ADAPTERS_SECRET")) else {}
+        return cls(host, port, public_url, hosts, proxies, figures, _wants_traces(environment), **kept)
 
     @property
     def is_local(self) -> bool:
@@ -58,6 +66,12 @@ def _networks(name: str, text: str) -> tuple[str, ...]:
         except ValueError:
             raise InvalidSetting(name, part, "write addresses or networks, as 10.0.0.7,10.1.0.0/16") from None
     return found
+
+
+def _secret(text: str) -> bytes:
+    if len(text) < _SHORTEST_SECRET:
+        raise InvalidSetting("ADAPTERS_SECRET", "…", f"it has fewer than {_SHORTEST_SECRET} characters")
+    return text.encode()
 
 
 def _wants_traces(environment: Mapping[str, str]) -> bool:

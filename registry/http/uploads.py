@@ -1,28 +1,22 @@
 """Uploads: a file comes in parts, through this server or straight to the store, and counts when it was verified."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field, FiniteFloat
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from registry.blobs.parts import PartWriter
 from registry.http.access import Asked
 from registry.http.paths import Sha256, Text
+from registry.http.receiving import receive
 from registry.http.schemas import DIGITS, Shape, documented, example
 from registry.http.verifying import Verifier
 from registry.service.arrivals import Arrival, State
 from registry.service.uploads import KEPT
 
 routes = APIRouter(prefix="/v1/uploads", tags=["uploads"])
-
-WRITTEN_AT_ONCE = 128 << 10  # bytes
-SILENCE = 60.0  # seconds without a byte, after which a part is given up
 
 _PART = {"number": 1, "size": 1000, "there": False, "url": "/v1/uploads/upload-0123/parts/1"}
 
@@ -163,38 +157,13 @@ async def put_part(
     """The body is the part's bytes. It is there when this is answered; sent again, it is replaced."""
     part = await run_in_threadpool(registry.open_part, upload_id, number)
     try:
-        await _receive(request.stream(), part)
+        await receive(request.stream(), part.write)
         await run_in_threadpool(part.finish)
     except ClientDisconnect:
         pass  # nobody is left to be answered
     finally:
         part.close()
     return Response(status_code=204)
-
-
-async def _receive(chunks: AsyncIterator[bytes], part: PartWriter) -> None:
-    """Write a body as it comes. A thread is only used while something is written: slow clients hold none."""
-    held: list[bytes] = []
-    count = 0
-    async for chunk in _unless_silent(chunks):
-        held.append(chunk)
-        count += len(chunk)
-        if count >= WRITTEN_AT_ONCE:
-            await run_in_threadpool(part.write, b"".join(held))
-            held, count = [], 0
-    await run_in_threadpool(part.write, b"".join(held))
-
-
-async def _unless_silent(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    while True:
-        try:
-            async with asyncio.timeout(SILENCE):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise HTTPException(408, f"no byte came for {SILENCE:.0f} seconds; send the part again") from None
-        yield chunk
 
 
 def _document(arrival: Arrival) -> UploadDocument:

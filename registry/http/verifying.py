@@ -1,9 +1,11 @@
-"""Verifying uploads beside the requests: what takes long is answered before it is done, and asked for again."""
+"""Verifying uploads, and making files of xorbs, beside the requests: what takes long is answered before it is done."""
 
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -14,6 +16,7 @@ from registry.service.completion import Stopped
 
 AT_ONCE = 64  # uploads that a worker reads, each with one or two MiB in memory
 PATIENCE = 3.0  # seconds that a request waits; a gigabyte takes about as long
+T = TypeVar("T")
 _log = logging.getLogger("adapters.http")
 
 
@@ -27,9 +30,7 @@ class Verifier:
     async def complete(self, registry: Registry, upload_id: str) -> Arrival:
         """Complete an upload; after a while how far that is. Raises what `complete_upload` raises by then."""
         verifying = self._threads.submit(registry.complete_upload, upload_id, stopping=self._closing.is_set)
-        verifying.add_done_callback(_tell_of_the_unforeseen)
-        waiting = asyncio.wrap_future(verifying)
-        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody has looked at it
+        waiting = _watched(verifying)
         done, _ = await asyncio.wait({waiting}, timeout=PATIENCE)
         if not done:
             return await run_in_threadpool(registry.upload, upload_id)
@@ -38,13 +39,24 @@ class Verifier:
         except Stopped:
             return await run_in_threadpool(registry.upload, upload_id)
 
+    def begin(self, work: Callable[[Callable[[], bool]], None]) -> asyncio.Future[None]:
+        """Begin something that goes on when nobody waits for it; it is told how to see that it has to stop."""
+        return _watched(self._threads.submit(work, self._closing.is_set))
+
     def close(self) -> None:
         """Stop verifying, and wait until nobody does."""
         self._closing.set()
         self._threads.shutdown(cancel_futures=True)
 
 
-def _tell_of_the_unforeseen(verifying: "Future[Arrival]") -> None:
+def _watched(running: "Future[T]") -> asyncio.Future[T]:
+    running.add_done_callback(_tell_of_the_unforeseen)
+    waiting = asyncio.wrap_future(running)
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody has looked at it
+    return waiting
+
+
+def _tell_of_the_unforeseen(verifying: "Future[Any]") -> None:
     """The answer may be given by now; what is foreseen is kept with the upload."""
     if verifying.cancelled():
         return

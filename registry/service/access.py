@@ -70,6 +70,11 @@ class Access(UseCases):
         expires_at = holder.token.expires_at
         return Admission(caller, (expires_at - at).total_seconds() if expires_at else float("inf"))
 
+    def caller_of(self, token_id: int) -> Caller:
+        """The caller behind a token's number, with the rights that it has now. Raises NotAuthenticated."""
+        with self.database.reading() as catalog:
+            return caller_now(catalog, token_id, self.clock())
+
     def create_token(
         self,
         name: str,
@@ -107,6 +112,11 @@ class Access(UseCases):
         """One's own tokens; an operator's answer has everybody's."""
         with self.database.reading() as catalog:
             return catalog.tokens.list(None if self.caller.operates else self.actor)
+
+    def own_token(self) -> Token | None:
+        """The token that the caller came with, if it came with one."""
+        with self.database.reading() as catalog:
+            return None if self.caller.token is None else catalog.tokens.find(self.caller.token)
 
     def revoke_token(self, token_id: int) -> Token:
         """Revoke a token, one's own or (an operator) anybody's. Raises TokenNotFound."""

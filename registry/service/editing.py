@@ -1,20 +1,35 @@
-"""What an adapter is described by, and its deletion."""
+"""Adapters without their commits: a name before there are any, what it is described by, and its deletion."""
 
 from collections.abc import Mapping
 
-from registry.domain.errors import AdapterNotFound, AliasInUse, Gone
+from registry.domain.errors import AdapterNotFound, AliasInUse, Gone, NameTaken
 from registry.domain.records import Adapter, MoveKind
 from registry.domain.reference import AdapterName
 from registry.domain.rights import Scope
 from registry.domain.texts import check_metadata, check_text
 from registry.service.aliases import Mover, move_alias
 from registry.service.core import UseCases
-from registry.service.quotas import recount
+from registry.service.quotas import recount, within_quota
 from registry.sql.catalog import Catalog
 
 
 class Editing(UseCases):
-    """Describe and delete adapters."""
+    """Create, describe and delete adapters."""
+
+    def create_adapter(self, name: AdapterName) -> Adapter:
+        """Take a name for an adapter that has no commit yet. A push needs no such thing.
+
+        Raises NameTaken where there is one, in whatever case; NotAllowed, TeamNotFound, QuotaExceeded.
+        """
+        with self.database.writing() as catalog:
+            self.require_team(catalog, name.team, Scope.WRITE)
+            with within_quota(catalog, name.team):
+                known = catalog.adapters.find(name)
+                if known is not None and known.deleted_at is None:
+                    raise NameTaken(str(name), f"there is an adapter {known.name}")
+                catalog.adapters.ensure(name, actor=self.actor, at=self.clock())
+            catalog.events.append("adapter.created", name, {}, actor=self.actor)
+            return _found(catalog, name)
 
     def edit_adapter(
         self,
@@ -29,7 +44,7 @@ class Editing(UseCases):
         """
         with self.database.writing() as catalog:
             self.require(catalog, name, Scope.WRITE)
-            adapter = _locked(catalog, name)
+            adapter = held(catalog, name)
             text = adapter.description if description is None else check_text("the description", description)
             kept = {key: value for key, value in {**adapter.metadata, **(metadata or {})}.items() if value is not None}
             check_metadata(kept)
@@ -51,12 +66,13 @@ class Editing(UseCases):
         with self.database.writing() as catalog:
             self.require(catalog, name, Scope.ADMIN)
             catalog.quotas.lock(name.team)  # goes before the adapter's
-            adapter = _locked(catalog, name)
+            adapter = held(catalog, name)
             if adapter.aliases and not force:
                 raise AliasInUse(str(adapter.name), ", ".join(adapter.aliases))
             at = self.clock()
             purged = catalog.versions.purge_all(adapter.name, reason=reason)
             catalog.adapters.delete(adapter.name, at=at)
+            catalog.tags.delete_all(adapter.name)
             recount(catalog, name.team)
             mover = Mover(self.actor, at, reason)
             for alias in adapter.aliases:
@@ -66,7 +82,7 @@ class Editing(UseCases):
             return _found(catalog, name)
 
 
-def _locked(catalog: Catalog, name: AdapterName) -> Adapter:
+def held(catalog: Catalog, name: AdapterName) -> Adapter:
     """An adapter that is there, held until the commit. Raises AdapterNotFound, Gone."""
     adapter = _found(catalog, catalog.adapters.lock(name))
     if adapter.deleted_at is not None:

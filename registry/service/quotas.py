@@ -51,6 +51,14 @@ class Quotas(UseCases):
             self.require_team(catalog, team, Scope.READ)
             return _account(catalog, team)
 
+    def check_room(self, team: str, size: int) -> None:
+        """Refuse bytes for which a team has no room, before they are sent. Raises QuotaExceeded, NotAllowed."""
+        with self.database.reading() as catalog:
+            self.require_team(catalog, team, Scope.WRITE)
+            account = _account(catalog, team)
+        usage = account.usage
+        check_growth(account.team, account.quota, usage, replace(usage, bytes=usage.bytes + size))
+
     def set_quota(self, team: str, quota: Quota) -> Account:
         """Put a quota in the place of a team's own; what it has beyond that stays. For operators.
 

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from registry.domain.digest import CHUNK, read_chunks
 from registry.domain.errors import FileNotInVersion
-from registry.domain.records import FileEntry, Version
+from registry.domain.records import Commit, FileEntry, Version
 from registry.service.bases import settle_base
 from registry.service.core import Progress, silent
 from registry.service.inspection import inspect_folder
@@ -76,28 +76,28 @@ class Transfers(Repeating):
             done += size
         return files
 
-    def file(self, version: Version, path: str) -> FileEntry:
-        """One file of a version. Raises FileNotInVersion."""
-        for file in version.files:
+    def file(self, tree: Version | Commit, path: str) -> FileEntry:
+        """One file of a version or a commit. Raises FileNotInVersion."""
+        for file in tree.files:
             if file.path == path:
                 return file
-        raise FileNotInVersion(version.reference, path)
+        raise FileNotInVersion(tree.reference, path)
 
     def open_file(
-        self, version: Version, path: str, *, start: int = 0, length: int | None = None
+        self, tree: Version | Commit, path: str, *, start: int = 0, length: int | None = None
     ) -> AbstractContextManager[BinaryIO]:
-        """Read one file of a version, or a range of it, as a stream; whoever keeps it verifies it.
+        """Read one file of a version or a commit, or a range of it, as a stream; whoever keeps it verifies it.
 
         Raises FileNotInVersion.
         """
-        return self.blobs.open(self.file(version, path).sha256, start=start, length=length)
+        return self.blobs.open(self.file(tree, path).sha256, start=start, length=length)
 
-    def file_url(self, version: Version, path: str, *, seconds: int) -> str | None:
+    def file_url(self, tree: Version | Commit, path: str, *, seconds: int) -> str | None:
         """A URL of the store that reads one file for so long without credentials, if the store has such.
 
         Raises FileNotInVersion.
         """
-        return self.blobs.presigned_url(self.file(version, path).sha256, seconds=seconds)
+        return self.blobs.presigned_url(self.file(tree, path).sha256, seconds=seconds)
 
     def pull(self, version: Version, to: Path, *, progress: Progress = silent) -> Pull:
         """Put a version's files at `to`, each verified against its sha256, the folder as a whole at once.

@@ -16,12 +16,13 @@ from registry.domain.rights import Scope
 from registry.service.arrivals import Arrival, State, is_spoilt, parts_of, refuse_spoilt
 from registry.service.completion import Completion
 from registry.service.quotas import within_quota
+from registry.service.xorbs import Xorbs
 
 KEPT = timedelta(days=7)  # how long an upload may take, and how long its end is remembered
 _SWEPT = 10  # forgotten uploads that whoever begins one clears away
 
 
-class Uploads(Completion):
+class Uploads(Completion, Xorbs):
     """Take files in."""
 
     def begin_upload(self, team: str, sha256: str, size: int) -> Arrival:
@@ -63,7 +64,8 @@ class Uploads(Completion):
         Raises NotAllowed.
         """
         self.require_operator("expire", "uploads")
-        before, count = self.clock() - older_than, 0
+        before = self.clock() - older_than
+        count = self._expire_xorbs(before)
         while some := self._begun_before(before, limit=100):
             for upload in some:
                 self._forget(upload)

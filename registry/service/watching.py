@@ -16,6 +16,7 @@ from registry.sql.events import Place
 # What happens to adapters and bases. All else in the log (tokens, members) is for its auditors.
 WATCHED = frozenset(
     {
+        "adapter.created",
         "adapter.edited",
         "adapter.deleted",
         "commit.added",
@@ -23,6 +24,8 @@ WATCHED = frozenset(
         "version.status",
         "version.evaluated",
         "version.approved",
+        "tag.created",
+        "tag.deleted",
         "base.added",
         "base.linked",
         "job.submitted",
@@ -33,6 +36,7 @@ WATCHED = frozenset(
 # What is told of an adapter and says nothing about any other one.
 _OF_ITS_ADAPTER = frozenset(
     {
+        "adapter.created",
         "commit.added",
         "alias.moved",
         "version.status",
@@ -40,6 +44,8 @@ _OF_ITS_ADAPTER = frozenset(
         "version.approved",
         "gate.set",
         "gate.removed",
+        "tag.created",
+        "tag.deleted",
         "job.cancelled",
         "job.ended",
         "job.submitted",

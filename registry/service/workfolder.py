@@ -13,16 +13,14 @@ from pathlib import Path
 
 from registry.domain.digest import sha256_stream
 from registry.domain.errors import InvalidFile, TargetTaken
-from registry.domain.paths import check_paths, is_kept
+from registry.domain.paths import check_paths, is_by_product, is_kept, travels
 from registry.domain.records import FileEntry, Version
 from registry.service.landing import landing
 
 NOTE = ".adapter.json"  # hidden, so that a push of a pulled folder leaves it out
 _NOTE_LIMIT = 1 << 20  # bytes
 
-_BY_PRODUCT_FOLDERS = ("checkpoint-", "global_step", "runs", "__pycache__")
 _SINGLE = ".safetensors"
-_WEIGHT_NAMES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +56,11 @@ def select_files(folder: Path) -> Selection:
     kept: list[str] = []
     left_out: list[str] = []
     for root, directories, names in os.walk(folder):
-        directories[:] = [name for name in directories if not name.startswith((".", *_BY_PRODUCT_FOLDERS))]
+        directories[:] = [name for name in directories if not is_by_product(name)]
         here = Path(root)
         for name in names:
             path = (here / name).relative_to(folder).as_posix()
-            wanted = not name.startswith(".") and (is_kept(path) or name in _WEIGHT_NAMES)
-            (kept if wanted else left_out).append(path)
+            (kept if travels(path) and not name.startswith(".") else left_out).append(path)
         _refuse_links(here, [*names, *directories])
     if not kept:
         raise InvalidFile(str(folder), "the folder", "holds no files of an adapter")
@@ -85,7 +82,7 @@ def select_model(folder: Path) -> Selection:
     kept: list[str] = []
     left_out: list[str] = []
     for root, directories, names in os.walk(folder):
-        directories[:] = [name for name in directories if not name.startswith((".", *_BY_PRODUCT_FOLDERS))]
+        directories[:] = [name for name in directories if not is_by_product(name)]
         here = Path(root)
         paths = {(here / name).relative_to(folder).as_posix(): name for name in names}
         wanted = [path for path in paths if path in weights or _is_companion(path)]

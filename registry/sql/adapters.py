@@ -1,7 +1,7 @@
 """Adapter lines: finding, creating and locking `team/name`."""
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +33,12 @@ class Adapters:
         """The adapter of that name, whatever its case, in its stored spelling."""
         row = self._connection.execute(_adapters().where(adapters.c.name_key == name.key)).mappings().first()
         return None if row is None else self._records([row])[0]
+
+    def named(self, names: Iterable[AdapterName]) -> dict[AdapterName, Adapter]:
+        """The adapters of these names, in their stored spelling."""
+        statement = _adapters().where(adapters.c.name_key.in_([name.key for name in names]))
+        found = self._records(self._connection.execute(statement).mappings().all())
+        return {adapter.name: adapter for adapter in found}
 
     def ensure(self, name: AdapterName, *, actor: str, at: datetime) -> AdapterName:
         """Create what is missing of principal, namespace and adapter, and lock the adapter until the commit.
@@ -86,8 +92,8 @@ class Adapters:
         self._connection.execute(update(adapters).where(adapters.c.name_key == name.key).values(values))
 
     def delete(self, name: AdapterName, *, at: datetime) -> None:
-        """Leave a tombstone: the name, its counter and its history stay. The caller holds its lock."""
-        values = {"deleted_at": at, "updated_at": at, "description": None, "metadata": None}
+        """Leave a tombstone: the name, its counter and its history stay, main is empty. The caller holds its lock."""
+        values = {"deleted_at": at, "updated_at": at, "head": None, "description": None, "metadata": None}
         self._connection.execute(update(adapters).where(adapters.c.name_key == name.key).values(values))
 
     def list(

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from registry.sql.lineage import Lineages
     from registry.sql.quotas import Quotas
     from registry.sql.search import Search
+    from registry.sql.tags import Tags
     from registry.sql.teams import Teams
     from registry.sql.tokens import Tokens
     from registry.sql.uploads import AnsweredRequests, Uploads
     from registry.sql.versions import Versions
     from registry.sql.webhooks import Webhooks
+    from registry.sql.xorbs import Xorbs
 
 
 class Catalog:
@@ -149,6 +151,18 @@ class Catalog:
         from registry.sql.quotas import Quotas  # lazy: start-up time
 
         return Quotas(self._connection)
+
+    @cached_property
+    def xorbs(self) -> "Xorbs":
+        from registry.sql.xorbs import Xorbs  # lazy: start-up time
+
+        return Xorbs(self._connection)
+
+    @cached_property
+    def tags(self) -> "Tags":
+        from registry.sql.tags import Tags  # lazy: start-up time
+
+        return Tags(self._connection)
 
     @cached_property
     def gauges(self) -> "Gauges":

@@ -70,7 +70,7 @@ class Quotas:
         return Usage(
             bytes=self.count_bytes(team) if kept is None else kept,
             versions=self._count(select(versions.c.id).where(*standing)),
-            adapters=self._count(own.where(adapters.c.head.is_not(None))),
+            adapters=self._count(own),
             uploads=self._count(sending.where(uploads.c.completed_at.is_(None))),
             incoming=self._sum(_incoming(team, own)),
         )

@@ -67,6 +67,19 @@ def _files() -> Select[Any]:
     )
 
 
+def is_shown() -> ColumnElement[bool]:
+    """The condition that a version is what its adapter's main shows: the newest active one there."""
+    other = versions.alias()
+    newest = (
+        select(other.c.id)
+        .where(other.c.adapter_id == versions.c.adapter_id, other.c.status == Status.ACTIVE.value)
+        .where(other.c.main_position.is_not(None))
+        .order_by(other.c.main_position.desc())
+        .limit(1)
+    )
+    return versions.c.id == newest.correlate(versions).scalar_subquery()
+
+
 def summary_columns(summary: AdapterSummary) -> dict[str, Any]:
     """A summary as columns: what is searched or shown in lists typed, the rest in `details`."""
     return {

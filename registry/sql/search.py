@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from registry.domain.records import Page, SearchQuery, Version
 from registry.domain.rights import Readable
 from registry.sql.readable import namespaces_of
-from registry.sql.rows import version_record, version_rows
+from registry.sql.rows import is_shown, version_record, version_rows
 from registry.sql.tables.bases import base_names
 from registry.sql.tables.evaluations import version_metrics
 from registry.sql.tables.names import adapters
@@ -54,7 +54,7 @@ class Search:
         conditions = list(self._conditions(query))
         if readable is not None:
             conditions.append(_readable(readable))
-        statement = version_rows().where(*(condition.test for condition in conditions))
+        statement = version_rows().where(*(condition.test for condition in conditions), *_narrowing(query))
         few = self._fewest(conditions)
         if few is not None:
             statement = statement.where(versions.c.id.in_(few))
@@ -95,6 +95,16 @@ class Search:
         labelled = select(base_names.c.fingerprint).where(base_names.c.name_key == base.lower())
         fingerprint = self._connection.scalar(labelled)
         return versions.c.base_key.in_([key for key in (fingerprint, base.lower()) if key])
+
+
+def _narrowing(query: SearchQuery) -> Iterator[ColumnElement[bool]]:
+    """What is asked of versions at hand only: no index leads to it."""
+    if query.format is not None:
+        yield versions.c.format == query.format
+    if query.peft_type is not None:
+        yield versions.c.peft_type == query.peft_type
+    if query.shown:
+        yield is_shown()
 
 
 def _plain(test: ColumnElement[bool]) -> _Condition:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
 from registry.domain.errors import VersionNotFound, WrongUsage
@@ -11,7 +11,7 @@ from registry.domain.records import Alias, Page, Status, Version, VersionBase
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.spec import ModuleSpec
 from registry.sql.lookup import find_alias, find_version
-from registry.sql.rows import adapter_id_of, is_version, version_id, version_record, version_rows
+from registry.sql.rows import adapter_id_of, is_shown, is_version, version_id, version_record, version_rows
 from registry.sql.tables.names import adapters
 from registry.sql.tables.versions import versions
 
@@ -71,6 +71,19 @@ class Versions:
         )
         found = map(version_record, self._connection.execute(statement).mappings())
         return {version.adapter: version for version in found}
+
+    def shown(self, names: Iterable[AdapterName]) -> dict[AdapterName, Version]:
+        """What main shows of each of these adapters, without its files; one that shows nothing is left out."""
+        statement = version_rows().where(adapters.c.name_key.in_([name.key for name in names]), is_shown())
+        found = map(version_record, self._connection.execute(statement).mappings())
+        return {version.adapter: version for version in found}
+
+    def commits(self, name: AdapterName) -> dict[int, tuple[str, Status]]:
+        """The first commit and the status of each version of an adapter, newest first, by number."""
+        columns = (versions.c.number, versions.c.commit, versions.c.status)
+        statement = select(*columns).where(versions.c.adapter_id == adapter_id_of(name))
+        rows = self._connection.execute(statement.order_by(versions.c.number.desc()))
+        return {row.number: (row.commit, Status(row.status)) for row in rows}
 
     def modules(self, name: AdapterName, number: int) -> tuple[ModuleSpec, ...]:
         """The modules of a version. Raises VersionNotFound."""

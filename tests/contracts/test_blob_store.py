@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from registry.blobs.parts import Parts
 from registry.blobs.store import BlobStore
-from registry.domain.errors import BlobNotFound, DigestMismatch, PartMismatch, UploadIncomplete, WrongUsage
+from registry.domain.errors import (
+    BlobNotFound,
+    DigestMismatch,
+    PartMismatch,
+    UploadIncomplete,
+    UploadNotFound,
+    WrongUsage,
+)
 
 PART = 8 << 20  # bytes; from here on an S3 upload has several parts
 ABSENT = "0" * 64
@@ -286,6 +293,20 @@ def test_staged_bytes_are_never_read_as_a_blob(store: BlobStore) -> None:
     assert store.stat(sha256) is None
     assert names(store) == []
     with pytest.raises(BlobNotFound), store.open(sha256):
+        pass
+
+
+@pytest.mark.parametrize("size", [10, PART + 1])
+def test_staged_bytes_can_be_read_while_they_wait(store: BlobStore, size: int) -> None:
+    data = pattern(size)
+    store.stage("upload-1", [data])
+    for start, length in ((0, size), (3, 4), (size - 2, 2)):
+        with store.open_staged("upload-1", start=start, length=length) as stream:
+            assert stream.read() == data[start : start + length]
+    store.discard("upload-1")
+    with pytest.raises(UploadNotFound), store.open_staged("upload-1", length=1):
+        pass
+    with pytest.raises(WrongUsage), store.open_staged("../upload", length=1):
         pass
 
 

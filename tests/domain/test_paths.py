@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.domain.errors import InvalidFile
-from registry.domain.paths import MAX_FILES, check_path, check_paths, is_kept, path_key, pickled_as
+from registry.domain.paths import MAX_FILES, check_path, check_paths, is_kept, path_key, pickled_as, travels
 
 UNSAFE = [
     "", "/etc/passwd", "../x", "a/../b", "a/..", "..", ".", "a/./b", "a//b", "a/", "./a", "a\0b", "a\nb", "a\tb",
@@ -91,6 +91,18 @@ def test_the_files_of_an_adapter_are_kept(path: str) -> None:
 )  # fmt: skip
 def test_what_training_leaves_behind_is_not(path: str) -> None:
     assert not is_kept(path)
+
+
+def test_the_same_files_travel_by_every_way() -> None:
+    kept = ["sub/tokenizer.json", ".gitattributes", "adapter_model.bin", "sub/Adapter_Model.PT"]
+    left = [
+        ".hidden/a.json",
+        ".adapter.json",
+        "checkpoint-5/adapter_config.json",
+        "last-checkpoint/a.json",
+        "runs/a.txt",
+    ]
+    assert [path for path in (*kept, *left) if travels(path)] == kept
 
 
 @pytest.mark.parametrize(

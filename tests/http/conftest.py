@@ -104,7 +104,15 @@ def _run(
 ) -> tuple[uvicorn.Server, threading.Thread]:
     settings = ServerSettings.from_environment(environment, host="127.0.0.1", port=0)
     app = create_app(open_registry, settings)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=Protocol, proxy_headers=False, log_level="warning")
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        http=Protocol,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        log_level="warning",
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -18,7 +18,7 @@ from cli.remote.uploads import upload_file
 from registry.domain.errors import DigestMismatch, UploadNotFound
 from registry.domain.reference import AdapterName
 from registry.domain.rights import Role
-from registry.http import uploads, verifying
+from registry.http import receiving, verifying
 from registry.service import Registry
 from registry.service.completion import Stopped
 from registry.service.core import now
@@ -259,7 +259,7 @@ def test_bytes_that_were_verified_are_not_sent_again_when_the_server_died_over_i
 def test_a_part_whose_bytes_stop_coming_is_given_up(
     server: Server, ann: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "SILENCE", 0.2)
+    monkeypatch.setattr(receiving, "SILENCE", 0.2)
     begun = begin(ann, "ours", b"fives").json()
 
     def body() -> Iterator[bytes]:

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from registry.domain.errors import AliasInUse, AliasNotFound, Gone, NotAllowed, VersionNotFound, WrongUsage
+from registry.domain.errors import (
+    AliasInUse,
+    AliasNotFound,
+    Gone,
+    NameTaken,
+    NotAllowed,
+    QuotaExceeded,
+    TeamNotFound,
+    VersionNotFound,
+    WrongUsage,
+)
+from registry.domain.quotas import Quota
 from registry.domain.records import SearchQuery, Status
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Caller, Role
@@ -91,3 +102,23 @@ def test_writers_describe_and_admins_delete(registry: Registry, adapter: Adapter
                 other.edit_adapter(adapter, description="mine")
         with pytest.raises(NotAllowed):
             other.delete_adapter(adapter, reason="mine", force=True)
+
+
+def test_a_name_is_taken_once_before_its_first_commit(registry: Registry, adapter: AdapterName, tmp_path: Path) -> None:
+    new = AdapterName("ours", "New")
+    assert registry.create_adapter(new).head is None
+    assert [found.name for found in registry.adapters().items] == [adapter, new]
+    for taken in (new, AdapterName("ours", "new"), adapter):
+        with pytest.raises(NameTaken):
+            registry.create_adapter(taken)
+    registry.set_quota("ours", Quota(adapters=2))
+    registry.push_folder(tmp_path / "0", Submission(new, (), expected_head=""))
+    with pytest.raises(QuotaExceeded):
+        registry.create_adapter(AdapterName("ours", "third"))
+    for role, error in ((Role.READER, NotAllowed), (None, TeamNotFound)):
+        caller = Caller("ann", roles={"ours": role} if role else {})
+        with pytest.raises(error):
+            registry.on_behalf_of(caller).create_adapter(AdapterName("ours", "third"))
+    registry.delete_adapter(new, reason="wrong corpus")
+    again = registry.on_behalf_of(Caller("ann", roles={"ours": Role.WRITER})).create_adapter(new)
+    assert (again.head, again.deleted_at, again.latest) == (None, None, 1)

@@ -1,6 +1,7 @@
 """Routes on the raw path: clients quote a revision whole, so `team%2Fexp` is one segment and `team/exp` are two.
 
-A template is written as in FastAPI: `{name}` is one segment, a last `{path:path}` the rest. A call's endpoint gets its
+A template is written as in FastAPI: `{name}` is one segment (`{name}.git` one that ends so), a last `{path:path}` the
+rest. A call's endpoint gets its
 segments unquoted, and the registry with the rights of whoever asks.
 """
 
@@ -48,11 +49,11 @@ class HubRoute(BaseRoute):
         self._template = path.strip("/").split("/")
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether a request is this call; its segments are in the child scope's `path_params`."""
+        """Whether a request is this call; the child scope has its segments, and itself for figures."""
         if scope["type"] != "http" or scope["method"] not in self.methods:
             return Match.NONE, {}
-        segments = self._match(_segments(scope))
-        return (Match.NONE, {}) if segments is None else (Match.FULL, {"path_params": segments})
+        segments = self._match(segments_of(scope))
+        return (Match.NONE, {}) if segments is None else (Match.FULL, {"path_params": segments, "route": self})
 
     def _match(self, found: Sequence[str]) -> dict[str, str] | None:
         template, rest = self._template, self._template[-1].endswith(_REST)
@@ -62,7 +63,10 @@ class HubRoute(BaseRoute):
         named: dict[str, str] = {}
         for part, segment in zip(template[:fixed], found[:fixed], strict=True):
             if part.startswith("{"):
-                named[part[1:-1]] = unquote(segment)
+                name, _, end = part[1:].partition("}")
+                if not segment.endswith(end):
+                    return None
+                named[name] = unquote(segment.removesuffix(end))
             elif part != segment:
                 return None
         if rest:
@@ -77,7 +81,8 @@ class HubRoute(BaseRoute):
             registry = await self._registry(request, secret)
             answer = await self._endpoint(Call(request, scope["path_params"], registry))
         except (AdaptersError, HTTPException) as error:
-            answer = refusal(error, anonymous=secret is None)
+            about_revision = "revision" in scope["path_params"] or request.method not in ("GET", "HEAD")
+            answer = refusal(error, anonymous=secret is None, of_revision=about_revision)
         await answer(scope, receive, send)
 
     async def _registry(self, request: Request, secret: str | None) -> Registry:
@@ -92,7 +97,8 @@ class HubRoute(BaseRoute):
         return registry.on_behalf_of(caller)
 
 
-def _segments(scope: Scope) -> list[str]:
+def segments_of(scope: Scope) -> list[str]:
+    """The segments of a request's path, as they came."""
     path = scope.get("raw_path") or scope["path"].encode()
     return str(path, "latin-1").partition("?")[0].strip("/").split("/")
 

@@ -2,6 +2,7 @@
 
     namespaces ─┬─ memberships ── principals ── tokens
                 ├─ uploads
+                ├─ xorb_caches, xorbs ── xorb_spans
                 ├─ blob_possessions ── blobs ──┐
                 └─ adapters ─┬─ gates
                              ├─ commits ── commit_files

@@ -16,10 +16,12 @@ from registry.sql.tables import (
     names,
     principals,
     quotas,
+    tags,
     uploads,
     version_parts,
     versions,
     webhooks,
+    xorbs,
 )
 from registry.sql.tables.base import Row
 
@@ -41,6 +43,8 @@ NOUNS = (
     jobs,
     webhooks,
     quotas,
+    xorbs,
+    tags,
 )
 
 
