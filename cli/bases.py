@@ -1,25 +1,31 @@
-"""base add, list, show and link: the base models that adapters are checked against."""
+"""base add, list, show, publish and link: the base models that adapters are checked against."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.client import opened
-from cli.command import Commands
+from cli.command import ADAPTER_NAME, FOLDER, Commands
 from cli.facts import model_label
 from cli.indexing import index_path
 from cli.output import Output, facts, next_step, say, table
 from cli.text import human_size, short_digest, when
-from registry.domain.documents import base_document
+from registry.domain.documents import base_document, shown_base_document
 from registry.domain.records import BaseModel
+from registry.domain.reference import AdapterName
+
+if TYPE_CHECKING:
+    from registry.service.publishing import Publication
 
 
 @click.group(cls=Commands)
 def base() -> None:
-    """Register base models, so that adapters are checked against them.
+    """Register and publish base models, which adapters are checked against.
 
-    The registry keeps a base's fingerprint and the names, shapes and digests of its tensors, never its weights.
+    Of a registered base the registry keeps the fingerprint and the names, shapes and digests of its tensors. Its
+    weights are kept where somebody publishes them.
     """
 
 
@@ -88,10 +94,45 @@ def _table(known: Sequence[BaseModel]) -> None:
 @base.command("show", examples=["adapters base show sentence-transformers/all-MiniLM-L6-v2"])
 @click.argument("name", metavar="NAME", help="a registered name, or sha256:<hex>")
 def show(out: Output, name: str) -> None:
-    """Show one base model."""
+    """Show one base model, and where its files are published."""
     with opened() as registry:
         model = registry.base(name)
-    out.answer(base_document(model), lambda: facts(_facts(model)))
+        places = registry.base_places(model)
+    published = [("published", f"{place.name}@{place.commit}") for place in places]
+    out.answer(shown_base_document(model, places), lambda: facts([*_facts(model), *published]))
+
+
+@base.command("publish", examples=["adapters base publish ./minilm models/minilm"])
+@click.argument("folder", metavar="DIR", type=FOLDER, help="a folder with a whole model's safetensors files")
+@click.argument("name", metavar="TEAM/NAME", type=ADAPTER_NAME, help="where to publish it; no adapters may be there")
+@click.option("--as", "label", metavar="NAME", help="The base that it must be, or that it becomes.")
+@click.option("--message", default="", help="What this model is.")
+def publish(out: Output, folder: Path, name: AdapterName, label: str | None, message: str) -> None:
+    """Publish a base model's files, so that tools load them from here as from the Hugging Face Hub.
+
+    Every tensor is hashed where it is stored, and the model must be a registered base; an operator's is registered with
+    it, under --as or else under TEAM/NAME. It makes no version: adapters and a base model never share a name. Nothing
+    that the team has is sent again, and what was cut off goes on.
+    """
+    with opened() as registry, out.progress() as progress:
+        from registry.service.bases import BaseClaim  # lazy: start-up time
+        from registry.service.publishing import Submission  # lazy: start-up time
+
+        submission = Submission(name, (), base=BaseClaim(label) if label else None, message=message)
+        publication = registry.publish_base(folder, submission, progress=progress)
+        model = registry.base(f"sha256:{publication.base}")
+    out.answer(
+        {**publication.document, "model": base_document(model)}, lambda: describe_published(name, publication, model)
+    )
+
+
+def describe_published(name: AdapterName, publication: "Publication", model: BaseModel) -> None:
+    """Tell people what was published, and under which names it is known."""
+    known = "" if publication.created else " (this content was there already)"
+    facts([("published", f"{name}@{publication.commit}{known}"), *_facts(model)])
+    if publication.left_out:
+        say(f"left out, as no part of the model: {', '.join(publication.left_out)}")
+    next_step(f"HF_ENDPOINT=URL HF_TOKEN=TOKEN, and then from_pretrained({str(name)!r})")
 
 
 @base.command("link", examples=["adapters base link org/model-Q4 --quantised-of org/model"])

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Union
 
+import click
+
+from cli.output import warn
 from registry.domain.errors import NotOnServer
 from registry.settings import Settings
 
@@ -30,10 +33,23 @@ def _open() -> Opened:
     if settings.server:
         from cli.remote.registry import open_remote  # lazy: start-up time
 
-        return open_remote(settings, settings.server)
+        registry = open_remote(settings, settings.server)
+        if registry.connection.exposes_token:
+            _warn_once(f"{registry.connection.origin} is not encrypted: whoever listens on the way can read the token")
+        return registry
     from registry.bootstrap import open_registry  # lazy: start-up time
 
     return open_registry(os.environ)
+
+
+def _warn_once(text: str) -> None:
+    """Warn people, once a command, however often it opens the registry; what reads JSON reads no warnings."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.meta.get(__name__) == text:
+        return
+    context.meta[__name__] = text
+    if not context.params["out"].as_json:
+        warn(text)
 
 
 def on_server() -> bool:

@@ -11,7 +11,7 @@ from cli.client import opened
 from cli.command import command
 from cli.facts import base_cell
 from cli.output import Output, next_step, say, table
-from cli.text import human_size
+from cli.text import human_size, short_digest
 from registry.domain.documents import adapter_document, version_document
 from registry.domain.records import Adapter, Page, SearchQuery, Status, Version
 
@@ -81,7 +81,8 @@ def _adapter_table(adapters: Sequence[tuple[Adapter, Version | None]]) -> None:
 def _adapter_row(adapter: Adapter, version: Version | None) -> list[str]:
     aliases = " ".join(f"{name}=v{number}" for name, number in sorted(adapter.aliases.items()))
     if version is None:
-        return [str(adapter.name), "—", "—", "—", "—", aliases]
+        base = f"is {short_digest(adapter.holds)}" if adapter.holds else "—"
+        return [str(adapter.name), "—", "—", base, "—", aliases]
     status = "" if version.status is Status.ACTIVE else f" {version.status.value}"
     shape = [f"v{version.number}{status}", str(version.summary.rank)]
     return [str(adapter.name), *shape, base_cell(version.base), version.base.evidence.value, aliases]

@@ -3,18 +3,16 @@
 import os
 import sys
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 from cli.command import command
 from cli.output import Output, facts, next_step, say, warn
 from cli.remote.keyring import Keyring
-from cli.remote.origin import origin_of, server_url
+from cli.remote.origin import is_exposed, origin_of, server_url
 from registry.domain.errors import ServerFailure, WrongUsage
 from registry.settings import Settings
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _url_argument = click.argument("url", metavar="URL", help="the server's address, as https://registry.example")
 
 
@@ -28,7 +26,7 @@ def login(out: Output, url: str, token_stdin: bool) -> None:
     that scheme, host and port. ADAPTERS_TOKEN goes before it.
     """
     url = server_url("URL", url)
-    if url.startswith("http:") and urlsplit(url).hostname not in _LOOPBACK and not out.as_json:
+    if is_exposed(url) and not out.as_json:
         warn("this address is not encrypted: whoever listens on the way can read the token")
     token = _token(token_stdin)
     me = _who_is(url, token)

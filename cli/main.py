@@ -61,7 +61,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "revoke": Entry("cli.stewardship:revoke", "Withdraw a version for good: it can't be read any more."),
         "edit": Entry("cli.editing:edit", "Say what an adapter is for."),
         "delete": Entry("cli.editing:delete", "Delete an adapter with all its versions."),
-        "base": Entry("cli.bases:base", "Register base models, so that adapters are checked against them."),
+        "base": Entry("cli.bases:base", "Register and publish base models, which adapters are checked against."),
     },
     "A server and who may use it": {
         "serve": Entry("cli.server:serve", "Serve the registry to others over HTTP."),

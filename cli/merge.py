@@ -42,6 +42,7 @@ def _one_thread() -> None:
     "adapters merge demo/sentiment --base ./minilm --out ./merged",
     "adapters merge 'demo/sentiment - demo/wordnet' --base ./minilm --out ./less",
     "adapters merge demo/wordnet --base ./minilm --out ./wn --register demo/wn",
+    "adapters merge demo/wordnet --base ./minilm --out ./m --publish models/wordnet",
 )
 @click.argument("text", metavar="EXPR", help="as '0.7*team/a@production + 0.3*team/b', or one reference")
 @click.option("--base", type=_FOLDER, required=True, help="The folder with the base's safetensors files.")
@@ -55,6 +56,7 @@ def _one_thread() -> None:
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Shards to write at once; one a processor by default.")
 @click.option("--register", metavar="NAME", help="Register the merged model as a base model under this name.")
+@click.option("--publish", type=ADAPTER_NAME, metavar="TEAM/NAME", help="Publish the merged model there, registered.")
 def merge(
     out: Output,
     text: str,
@@ -63,13 +65,15 @@ def merge(
     replacements: str | None,
     workers: int | None,
     register: str | None,
+    publish: AdapterName | None,
 ) -> None:
     """Merge adapters into a base model's weights.
 
     The base must be exactly the one that the adapters were made for: it is hashed first. Each changed weight is summed
     in float32 and rounded once; everything else is copied byte for byte, in the same files. A run that was killed
     continues when it is started again. merge.json in the result tells what was merged, with every file's digest. With
-    --register the registry knows the result as a base model, for adapters that are made for it.
+    --register the registry knows the result as a base model, for adapters that are made for it; with --publish it keeps
+    its files too, and tools load them as from the Hugging Face Hub.
     """
     recipe = expression.parse(text)
     recipe = recipe.with_replacements(Replacements.parse(replacements)) if replacements else recipe
@@ -79,21 +83,34 @@ def merge(
         _one_thread()
         if register is not None:
             merge_job.check_free(registry, register)
+        if publish is not None:
+            merge_job.check_publishable(registry, publish)
         merged = merge_job.merge(
             registry, recipe, base=base, out=target, device="cpu", workers=workers, progress=progress
         )
-        added = merge_job.register_merged(registry, register, merged.folder, progress) if register else None
-    out.answer(_merge_document(merged, added), lambda: _describe_merge(merged, added), lambda: _warn_unchanged(merged))
+        added, published = None, None
+        if publish is not None:
+            published = merge_job.publish_merged(registry, publish, merged, label=register, progress=progress)
+            added = registry.base(f"sha256:{published.base}")
+        elif register is not None:
+            added = merge_job.register_merged(registry, register, merged.folder, progress)
+    place = f"{publish}@{published.commit}" if published else None
+    out.answer(
+        _merge_document(merged, added, place),
+        lambda: _describe_merge(merged, added, place),
+        lambda: _warn_unchanged(merged),
+    )
 
 
-def _merge_document(merged: "Merged", added: BaseModel | None) -> dict[str, Any]:
+def _merge_document(merged: "Merged", added: BaseModel | None, place: str | None) -> dict[str, Any]:
     from composition.merge_folder import read_manifest  # lazy: start-up time
 
     document = {"folder": str(merged.folder), "resumed": merged.resumed, **read_manifest(merged.folder)}
-    return {**document, "registered": base_document(added)} if added else document
+    known = {"registered": base_document(added)} if added else {}
+    return {**document, **known, **({"published": place} if place else {})}
 
 
-def _describe_merge(merged: "Merged", added: BaseModel | None) -> None:
+def _describe_merge(merged: "Merged", added: BaseModel | None, place: str | None) -> None:
     size = sum(shard.size for shard in merged.shards)
     resumed = f", {merged.resumed} of them finished before" if merged.resumed else ""
     rows = [
@@ -102,6 +119,7 @@ def _describe_merge(merged: "Merged", added: BaseModel | None) -> None:
         ("copied", " ".join(merged.copied)),
         ("left out", " ".join(merged.left_out)),
         ("registered", f"{model_label(added)}, sha256:{added.fingerprint}" if added else ""),
+        ("published", place or ""),
     ]
     facts([(label, value) for label, value in rows if value])
     next_step(f"adapters verify-merge {merged.folder} --base DIR --adapter REF")

@@ -38,7 +38,7 @@ _REPLACED = frozenset({"modules_to_save", "bias"})  # can be combined by a rule 
 _ROLES = frozenset({"A", "B", "bias_B", "magnitude"})
 
 _REASONS: Mapping[str, str] = {
-    "dora": "its delta is a function of the base's weights; give their folder (blend: --base DIR)",
+    "dora": "its delta is a function of the base's weights; give their folder (blend: --base DIR), or publish the base",
     "bias": f"it replaces the base's biases; {CHOOSE}",
     "modules_to_save": f"it replaces whole modules; {CHOOSE}. Embeddings that were only saved along are recognised by "
     "the base's weights (--base DIR)",

@@ -70,8 +70,9 @@ def blend(
 
     A recipe that already gave a version of `into` returns it, and moves the aliases there, without computing anything;
     `force` computes anyway. `dry_run` computes and reports, and keeps nothing. `every_entry` is `compose`'s. `base` is
-    where the base's weights are, which DoRA needs; they must be those of every input, by fingerprint. `asked` is the
-    recipe as it was written, if it is pinned by now; `claim` is that on the job which ends with what is published.
+    where the base's weights are, which DoRA needs; they must be those of every input, by fingerprint. Without it they
+    are read where the registry has them published. `asked` is the recipe as it was written, if it is pinned by now;
+    `claim` is that on the job which ends with what is published.
     Raises what looking up, loading, composing and publishing raise, and BaseConflict for inputs of different bases.
     """
     choose_device(device)  # a wrong setting is said before anything is read
@@ -86,6 +87,7 @@ def blend(
         for alias in aliases:
             registry.promote(_pin(existing), alias, reason=message or None, across_bases=across_bases)
         return BlendResult(existing, False, pinned, None)
+    weights = weights or _published_base(registry, pinned, versions)
     loaded = inputs.load(versions, progress, weights, recipe=pinned)
     if dry_run:
         composition = compose(pinned, loaded, device=device, every_entry=every_entry, progress=progress)
@@ -213,6 +215,14 @@ def _open_base(path: Path, versions: Iterable[Version], progress: Progress) -> B
             label = f"sha256:{version.base.fingerprint[:12]}" if version.base.fingerprint else "a base by name only"
             raise BaseConflict(version.reference, label, str(path), f"sha256:{fingerprint[:12]}")
     return weights
+
+
+def _published_base(registry: Publisher, recipe: Recipe, versions: Iterable[Version]) -> BaseWeights | None:
+    """The weights that a result is a function of, read from where they are published; None where nobody did so."""
+    if recipe.base is None or any(version.base.fingerprint != recipe.base for version in versions):
+        return None
+    tree = registry.base_files(recipe.base)
+    return BaseWeights(tree) if tree else None
 
 
 def _base_name(versions: Iterable[Version]) -> str | None:

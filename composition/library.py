@@ -8,6 +8,7 @@ from registry.domain.bases import BaseIndex
 from registry.domain.records import AliasMove, BaseModel, Version
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.spec import ModuleSpec
+from registry.formats.base_files import BaseTree
 from registry.service.core import Progress
 from registry.service.publishing import Publication, Submission
 from registry.service.workfolder import Pull
@@ -28,6 +29,10 @@ class Library(Protocol):
 
     def push_folder(self, folder: Path, submission: Submission, *, progress: Progress = ...) -> Publication: ...
 
+    def publish_base(self, folder: Path, submission: Submission, *, progress: Progress = ...) -> Publication: ...
+
+    def check_submission(self, submission: Submission) -> None: ...
+
     def base(self, name: str) -> BaseModel: ...
 
     def bases(self) -> list[BaseModel]: ...
@@ -37,6 +42,8 @@ class Library(Protocol):
 
 class Publisher(Library, Protocol):
     """A library that keeps what was composed, with its recipe: an embedded one."""
+
+    def base_files(self, fingerprint: str) -> BaseTree | None: ...
 
     def version_of_recipe(self, name: AdapterName, recipe_digest: str) -> Version | None: ...
 

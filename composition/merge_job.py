@@ -12,6 +12,7 @@ from composition.base_weights import BaseWeights
 from composition.engine import silent
 from composition.jobs import Inputs
 from composition.library import Library
+from composition.merge_folder import read_manifest
 from composition.merge_plan import REVISION, Merged, Plan, Progress, check_format, check_output
 from composition.merge_terms import Target, merge_terms
 from composition.schedule import choose_device
@@ -21,9 +22,12 @@ from registry.domain.errors import BaseNotFound, NameTaken, WrongBase
 from registry.domain.expression import format
 from registry.domain.recipe import Recipe
 from registry.domain.records import BaseModel, Version
+from registry.domain.reference import AdapterName
+from registry.domain.texts import MAX_TEXT
 from registry.formats.base_files import read_base
 from registry.formats.base_model import index_base
-from registry.service.bases import check_label
+from registry.service.bases import BaseClaim, check_label
+from registry.service.publishing import Publication, Submission
 
 
 def merge(
@@ -76,6 +80,29 @@ def register_merged(registry: Library, name: str, folder: Path, progress: Progre
     """Register a merged folder as a base model under a name that is free, so that adapters can be made for it."""
     index = index_base(folder, progress=lambda done, total: progress(f"hashing {folder.name}", done, total))
     return registry.add_base(name, index)
+
+
+def publish_merged(
+    registry: Library, name: AdapterName, merged: Merged, *, label: str | None, progress: Progress
+) -> Publication:
+    """Publish a merged folder as a base model; its merge.json goes along, and tells what it was made of.
+
+    It is registered under `label`, or else under the name that it is published at.
+    """
+    made = read_manifest(merged.folder)
+    base = made["base"]["name"] or f"sha256:{made['base']['fingerprint']}"
+    claim = BaseClaim(label) if label else None
+    submission = Submission(name, (), base=claim, message=f"Merge {made['expression']} into {base}"[:MAX_TEXT])
+    return registry.publish_base(merged.folder, submission, progress=progress)
+
+
+def check_publishable(registry: Library, name: AdapterName) -> None:
+    """Whether a new base can be published under a name, before any work is done.
+
+    Raises NotAllowed, TeamNotFound, OtherLine.
+    """
+    registry.require_operator("name", "base models")
+    registry.check_submission(Submission(name, (), holds_base=True))
 
 
 def check_free(registry: Library, name: str) -> None:

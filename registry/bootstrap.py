@@ -22,7 +22,7 @@ def open_registry(environment: Mapping[str, str]) -> Registry:
     except BaseException:
         database.close()
         raise
-    return Registry(database, store, webhook_targets=settings.webhook_targets)
+    return Registry(database, store, webhook_targets=settings.webhook_targets, secret=settings.secret)
 
 
 def migrate_registry(environment: Mapping[str, str]) -> tuple[str | None, str | None]:

@@ -5,6 +5,7 @@ ADAPTERS_DATABASE_URL   sqlite:///… or postgresql+psycopg://… (default: a fi
 ADAPTERS_DATABASE_URL_FILE  a file with that URL, for those who keep passwords out of the environment
 ADAPTERS_REGISTRY       URL of a server, for commands to work against in place of an embedded registry
 ADAPTERS_TOKEN          what to show there, in place of a token that `adapters login` keeps in ADAPTERS_HOME
+ADAPTERS_SECRET         32 characters or more that the servers of a database share: secrets of webhooks are made of it
 ADAPTERS_WEBHOOK_TARGETS   what webhooks may call: hosts, networks, `public` (the default), separated by commas
 ADAPTERS_BLOBS_URL      file:///… or s3://bucket/prefix?endpoint_url=…&region=… (default: a folder in ADAPTERS_HOME)
 """
@@ -17,6 +18,7 @@ from typing import Self
 from registry.domain.errors import InvalidSetting
 
 _URL_FILE = "ADAPTERS_DATABASE_URL_FILE"
+_SHORTEST_SECRET = 32  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Settings:
     server: str | None = None
     token: str | None = field(default=None, repr=False)
     webhook_targets: str = "public"
+    secret: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -43,12 +46,19 @@ class Settings:
         blobs_url = environment.get("ADAPTERS_BLOBS_URL") or (home / "blobs").as_uri()
         server, token = environment.get("ADAPTERS_REGISTRY") or None, environment.get("ADAPTERS_TOKEN") or None
         targets = environment.get("ADAPTERS_WEBHOOK_TARGETS") or "public"
-        return cls(home, database_url, blobs_url, server, token, targets)
+        return cls(home, database_url, blobs_url, server, token, targets, _secret(environment))
 
     @property
     def embedded(self) -> bool:
         """Whether the database is a file of one machine, which migrates by itself."""
         return self.database_url.startswith("sqlite:")
+
+
+def _secret(environment: Mapping[str, str]) -> bytes | None:
+    secret = environment.get("ADAPTERS_SECRET")
+    if secret and len(secret) < _SHORTEST_SECRET:
+        raise InvalidSetting("ADAPTERS_SECRET", "…", f"it has fewer than {_SHORTEST_SECRET} characters")
+    return secret.encode() if secret else None
 
 
 def _database_url(environment: Mapping[str, str]) -> str | None:

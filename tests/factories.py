@@ -63,6 +63,27 @@ def write_adapter(folder: Path, *, seed: int = 0, rank: int = 4, width: int = WI
     return folder
 
 
+def write_model(folder: Path, *, seed: int = 0, shards: int = 2) -> Path:
+    """Write a whole toy model, in several files or in one."""
+    folder.mkdir(parents=True)
+    shapes = {f"model.{module}.weight": (WIDTH, WIDTH) for module in MODULES}
+    (folder / "config.json").write_text(json.dumps({"model_type": "toy"}))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "README.md").write_text("# a model")
+    (folder / "training_args.bin").write_bytes(b"\x80\x04")
+    if shards == 1:
+        write_tensors(folder / "model.safetensors", shapes, seed=seed)
+        return folder
+    weight_map = {}
+    for number in range(shards):
+        name = f"model-{number}.safetensors"
+        part = {tensor: shapes[tensor] for tensor in sorted(shapes)[number::shards]}
+        write_tensors(folder / name, part, seed=seed + number)
+        weight_map |= dict.fromkeys(part, name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return folder
+
+
 def write_tensors(path: Path, shapes: dict[str, tuple[int, int]], *, seed: int = 0) -> None:
     """Write a safetensors file of small random float32 numbers, by its specification."""
     generator, header, body = random.Random(seed), {}, bytearray()

@@ -9,7 +9,7 @@ from cli.remote.rooms import adapter_path, part, version_path
 from registry.domain import from_documents as records
 from registry.domain.examples import means, packed, unpacked
 from registry.domain.metrics import check_metrics
-from registry.domain.records import AliasMove, BaseModel, Evaluation, Status, Version
+from registry.domain.records import AliasMove, BaseModel, BasePlace, Evaluation, Status, Version
 from registry.domain.reference import AdapterName, Reference
 
 if TYPE_CHECKING:
@@ -100,7 +100,14 @@ class Changes(Lookups):
 
     def base(self, name: str) -> BaseModel:
         """A base by label, or by sha256:<hex>."""
-        return self._read(records.base, self.connection.get(f"/v1/bases/{quote(name, safe='/:')}"))
+        return self._read(records.base, self._base(name))
+
+    def base_places(self, base: BaseModel) -> list[BasePlace]:
+        """Where the files of a base are published, as far as the caller may see it."""
+        return self._listed("published", records.base_place, self._base(f"sha256:{base.fingerprint}"))
+
+    def _base(self, name: str) -> Any:
+        return self.connection.get(f"/v1/bases/{quote(name, safe='/:')}")
 
     def bases(self) -> list[BaseModel]:
         """Every registered base."""

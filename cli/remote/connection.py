@@ -16,7 +16,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
 
 from cli.remote.answers import MOST, document_of, error_of
-from cli.remote.origin import origin_of
+from cli.remote.origin import is_exposed, origin_of
 from registry.domain.errors import ServerFailure
 
 ATTEMPTS = 4
@@ -56,6 +56,11 @@ class Connection:
         self.origin = origin_of(url)
         self._token = token
         self._pool = urllib3.PoolManager(maxsize=parallel, block=True, timeout=_TIMEOUT)
+
+    @property
+    def exposes_token(self) -> bool:
+        """Whether its token goes to another machine unencrypted."""
+        return self._token is not None and is_exposed(self.url)
 
     def get(self, path: str, query: Query | None = None, *, headers: Mapping[str, str] | None = None) -> Any:
         """The document at a path below the server's URL. Raises what the server answers, ServerFailure."""

@@ -5,6 +5,7 @@ from urllib.parse import SplitResult, urlsplit
 from registry.domain.errors import InvalidSetting
 
 _PORTS = {"http": 80, "https": 443}
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def server_url(name: str, url: str) -> str:
@@ -22,6 +23,12 @@ def origin_of(url: str) -> str:
         return ""
     host = parts.hostname or ""
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port or _PORTS[parts.scheme]}"
+
+
+def is_exposed(url: str) -> bool:
+    """Whether what is sent there can be read on the way: it leaves this machine, and isn't encrypted."""
+    parts = _split(url)
+    return parts is not None and parts.scheme == "http" and parts.hostname not in _LOOPBACK
 
 
 def _split(url: str) -> SplitResult | None:

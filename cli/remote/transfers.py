@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from registry.service.workfolder import Pull
 
 
+_ACCEPTED = 202
+
+
 def _silent(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
@@ -37,7 +40,6 @@ class Transfers(Changes):
 
         The folder is checked as a whole here, against its base too, before anything is sent; and again by the server.
         """
-        from cli.remote.uploads import upload_file  # lazy: start-up time
         from registry.service.bases import settle_base  # lazy: start-up time
         from registry.service.inspection import inspect_folder  # lazy: start-up time
         from registry.service.workfolder import select_files  # lazy: start-up time
@@ -48,6 +50,39 @@ class Transfers(Changes):
             settle_base(_ServersBases(self), spec, submission.base)
         files = _hashed(selection.folder, selection.kept, progress)
         self._submit(submission, files, dry_run=True)
+        self._send(submission.name.team, selection.folder, files, progress)
+        publication = self._publish(submission, files)
+        return replace(publication, left_out=selection.left_out)
+
+    def publish_base(self, folder: Path, submission: "Submission", *, progress: "Progress" = _silent) -> "Publication":
+        """Publish a folder with a whole base model; only what the team hasn't brought before is sent."""
+        from registry.service.workfolder import select_model  # lazy: start-up time
+
+        selection = select_model(folder)
+        self.check_submission(replace(submission, holds_base=True))
+        files = _hashed(selection.folder, selection.kept, progress)
+        self._send(submission.name.team, selection.folder, files, progress)
+        wanted = _base_wanted(submission, files)
+        path, key = f"{adapter_path(submission.name)}/base", {"Idempotency-Key": uuid.uuid4().hex}
+        while (answer := self.connection.request("POST", path, json=wanted, headers=key)).status == _ACCEPTED:
+            done, of = self._read(lambda found: (int(found["done"]), int(found["of"])), answer.document)
+            progress("checking", done, of)
+        return replace(self._read(_publication, answer.document), left_out=selection.left_out)
+
+    def check_submission(self, submission: "Submission") -> None:
+        """Refuse what would be refused before its files are looked at."""
+        files = submission.files or (FileEntry("config.json", "0" * 64, 0),)
+        if not submission.holds_base:
+            self._submit(submission, files, dry_run=True)
+            return
+        wanted = _base_wanted(submission, files) | {"dry_run": True}
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        self.connection.request("POST", f"{adapter_path(submission.name)}/base", json=wanted, headers=key)
+
+    def _send(self, team: str, folder: Path, files: Sequence[FileEntry], progress: "Progress") -> None:
+        """Let a team have what it hasn't brought before."""
+        from cli.remote.uploads import upload_file  # lazy: start-up time
+
         total, done = sum(file.size for file in files), 0
 
         def moved(count: int) -> None:
@@ -58,25 +93,16 @@ class Transfers(Changes):
         for file in {file.sha256: file for file in files}.values():
             upload_file(
                 self.connection,
-                submission.name.team,
-                selection.folder / file.path,
+                team,
+                folder / file.path,
                 sha256=file.sha256,
                 size=file.size,
                 progress=moved,
                 verified=lambda read, of: progress("checking", read, of),
             )
-        publication = self._publish(submission, files)
-        return replace(publication, left_out=selection.left_out)
 
     def _publish(self, submission: "Submission", files: Sequence[FileEntry]) -> "Publication":
-        from registry.service.publishing import Publication  # lazy: start-up time
-
-        def read(found: Any) -> Publication:
-            version = records.version(found["version"]) if found["version"] else None
-            moves = tuple(map(records.move, found["moves"]))
-            return Publication(str(found["commit"]), version, bool(found["created"]), moves)
-
-        return self._read(read, self._submit(submission, files, dry_run=False).document)
+        return self._read(_publication, self._submit(submission, files, dry_run=False).document)
 
     def _submit(self, submission: "Submission", files: Sequence[FileEntry], *, dry_run: bool) -> "Answer":
         base = submission.base
@@ -151,6 +177,23 @@ class _ServersBases:
 
     def index(self, fingerprint: str) -> "BaseIndex":
         return self._registry.index_of(fingerprint)
+
+
+def _publication(found: Any) -> "Publication":
+    from registry.service.publishing import Publication  # lazy: start-up time
+
+    version = records.version(found["version"]) if found["version"] else None
+    moves = tuple(map(records.move, found["moves"]))
+    return Publication(str(found["commit"]), version, bool(found["created"]), moves, base=found["base"])
+
+
+def _base_wanted(submission: "Submission", files: Sequence[FileEntry]) -> dict[str, Any]:
+    return {
+        "files": [asdict(file) for file in files],
+        "base": submission.base.name if submission.base else None,
+        "message": submission.message,
+        "expected_head": submission.expected_head,
+    }
 
 
 def _hashed(folder: Path, paths: Sequence[str], progress: "Progress") -> list[FileEntry]:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_22_tags"
-down_revision = "2026_11_22_transfers"
+down_revision = "2026_11_22_base_commits"
 branch_labels = None
 depends_on = None
 

@@ -13,6 +13,7 @@ from registry.domain.records import (
     Alias,
     AliasMove,
     BaseModel,
+    BasePlace,
     Evaluation,
     Event,
     ExampleResults,
@@ -95,6 +96,7 @@ def adapter_document(adapter: Adapter, newest: Version | None) -> dict[str, Any]
         "base": base_of_version(newest.base) if newest else None,
         "rank": newest.summary.rank if newest else None,
         "newest": version_document(newest) if newest else None,
+        "holds": adapter.holds,
         "created_at": adapter.created_at.isoformat(),
         "updated_at": adapter.updated_at.isoformat(),
     }
@@ -170,6 +172,12 @@ def base_document(base: BaseModel) -> dict[str, Any]:
         "succeeds": base.succeeds,
         "created_at": base.created_at.isoformat(),
     }
+
+
+def shown_base_document(base: BaseModel, places: Iterable[BasePlace]) -> dict[str, Any]:
+    """A base with the lines that hold its files."""
+    published = [{"name": str(place.name), "commit": place.commit} for place in places]
+    return {**base_document(base), "published": published}
 
 
 def parent_document(parent: Parent) -> dict[str, Any]:

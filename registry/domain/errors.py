@@ -16,6 +16,8 @@
     ├── Refused                    exit 4   understood, and not accepted
     │   ├── InvalidFile                     a safetensors, GGUF or JSON file that breaks its specification or a limit
     │   ├── InvalidAdapter, RankMismatch    tensors and configuration contradict each other
+    │   ├── WholeModel, InvalidBase         a whole model where an adapter belongs; files that are no whole model
+    │   ├── OtherLine                       adapters and a base model under one name
     │   ├── UnsupportedAdapter              a kind that we can't keep or compose correctly yet, by name
     │   ├── BaseMismatch                    tensors that don't fit the base; names the tensor
     │   ├── NotOnServer                     a command that needs the registry's own files
@@ -334,6 +336,39 @@ class InvalidAdapter(Refused):
 
     where: str
     reason: str
+
+
+@dataclass(eq=False)
+class WholeModel(Refused):
+    template: ClassVar[str] = "these are the files of a whole model ({path}), not of an adapter"
+    hint_template: ClassVar[str] = (
+        "`adapters base publish DIR team/name` publishes a base model; an adapter is a folder with adapter_config.json"
+    )
+
+    path: str
+
+
+@dataclass(eq=False)
+class InvalidBase(Refused):
+    """`where` names the file, or what is missing."""
+
+    template: ClassVar[str] = "not a whole base model: {where}: {reason}"
+    hint_template: ClassVar[str] = (
+        "a base is what save_pretrained writes: config.json, safetensors files, the tokenizer's files"
+    )
+
+    where: str
+    reason: str
+
+
+@dataclass(eq=False)
+class OtherLine(Refused):
+    template: ClassVar[str] = "{name} holds {held}, and {found} came"
+    hint_template: ClassVar[str] = "a name stands for adapters or for a base model, never for both: take another one"
+
+    name: str
+    held: str
+    found: str
 
 
 @dataclass(eq=False)

@@ -15,6 +15,7 @@ from registry.domain.records import (
     Alias,
     AliasMove,
     BaseModel,
+    BasePlace,
     Evaluation,
     Event,
     Evidence,
@@ -120,6 +121,7 @@ def adapter(document: Document) -> Adapter:
         updated_at=_time(document["updated_at"]),
         description=_text(document["description"]),
         metadata={_text(key): _text(value) for key, value in document["metadata"].items()},
+        holds=_optional(document["holds"], _digest),
     )
 
 
@@ -183,6 +185,10 @@ def base(document: Document) -> BaseModel:
         succeeds=_optional(document["succeeds"], _digest),
         created_at=_time(document["created_at"]),
     )
+
+
+def base_place(document: Document) -> BasePlace:
+    return BasePlace(AdapterName.parse(_text(document["name"])), _text(document["commit"]))
 
 
 def parent(document: Document) -> Parent:

@@ -78,7 +78,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter line: what `team/name` stands for."""
+    """An adapter line: what `team/name` stands for. `holds` is the fingerprint of a base model, where it is that."""
 
     name: AdapterName
     head: str | None  # commit that `main` points to
@@ -90,6 +90,7 @@ class Adapter:
     description: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     deleted_at: datetime | None = None
+    holds: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
+    """A file tree of a line. `base` is the fingerprint of the base model that it holds in place of an adapter."""
+
     id: str
     adapter: AdapterName
     parent: str | None
@@ -133,6 +136,7 @@ class Commit:
     created_at: datetime
     version: int | None  # the version whose content it has, if it holds an adapter
     files: tuple[FileEntry, ...]
+    base: str | None = None
 
     @property
     def reference(self) -> str:
@@ -165,6 +169,14 @@ class BaseModel:
     quantised_of: str | None
     succeeds: str | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BasePlace:
+    """Where a base model's files are: the line whose newest commit holds them."""
+
+    name: AdapterName
+    commit: str
 
 
 @dataclass(frozen=True, slots=True)

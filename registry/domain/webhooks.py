@@ -15,9 +15,8 @@ from enum import StrEnum
 
 from registry.domain.documents import event_document
 from registry.domain.records import Event
+from registry.domain.webhook_secrets import PREFIX
 
-PREFIX = "whsec_"
-_KEY_BYTES = 32  # the specification asks for 24 to 64
 _GONE = 410
 
 
@@ -133,11 +132,6 @@ class Patience:
         """How long to wait after so many attempts; `chance` in [0, 1) spreads those who wait for the same reason."""
         seconds = min(self.longest, self.first * 2.0 ** min(attempts - 1, 40))
         return timedelta(seconds=seconds * (0.75 + 0.5 * chance))
-
-
-def new_secret() -> str:
-    """A secret that nobody can guess, as receivers' libraries take it."""
-    return PREFIX + base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
 
 
 def message_of(webhook: Webhook, event: Event) -> Message:

@@ -1,7 +1,8 @@
 """Registering a base: the sha256 of every tensor's bytes, in parallel, at the speed of the disk or of sha256.
 
-The index that comes out is all that the registry keeps of a base. Each worker reads into one small buffer of its own
-(a memory map would count as memory, and erratically), and hashlib leaves the interpreter to the others meanwhile.
+Each worker reads into one small buffer of its own (a memory map would count as memory, and erratically), and hashlib
+leaves the interpreter to the others meanwhile. What lies in a store comes as streams, each of many small tensors or of
+one large one.
 """
 
 import hashlib
@@ -11,12 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 from registry.domain.bases import BaseIndex, BaseTensor
 from registry.domain.errors import InvalidFile
-from registry.formats.base_files import StoredTensor, read_base
+from registry.formats.base_files import BaseTree, StoredBase, StoredTensor, read_base
 
 _BUFFER = 1 << 20  # bytes a worker reads at once: stays in the processor's cache between read and hash
+_SPAN = 64 << 20  # bytes after which a stream of a store ends with the tensor that it is in
+_STREAMS = 4  # streams of a store that are read at once
 
 Progress = Callable[[int, int], None]
 
@@ -31,11 +35,66 @@ def index_base(path: Path, *, progress: Progress | None = None, workers: int | N
     """
     stored = read_base(path)
     hashes = _hash_all(stored.tensors, _Counter(stored.tensors, progress), workers or len(os.sched_getaffinity(0)))
+    return _index(stored, hashes, path)
+
+
+def index_tree(tree: BaseTree, stored: StoredBase, *, progress: Progress | None = None) -> BaseIndex:
+    """The same of a base whose files lie in a store, and whose headers were read there.
+
+    Raises InvalidFile for shards that disagree, or end too soon.
+    """
+    spans, counter = _spans(stored.tensors), _Counter(stored.tensors, progress)
+
+    def work(span: Sequence[int]) -> list[str]:
+        return _hash_span(tree, [stored.tensors[index] for index in span], counter)
+
+    with ThreadPoolExecutor(_STREAMS) as pool:
+        digests = {
+            index: sha256
+            for span, found in zip(spans, pool.map(work, spans), strict=True)
+            for index, sha256 in zip(span, found, strict=True)
+        }
+    return _index(stored, [digests[index] for index in range(len(stored.tensors))], tree.root)
+
+
+def _index(stored: StoredBase, hashes: Sequence[str], path: Path) -> BaseIndex:
     tensors = (
         BaseTensor(tensor.component, tensor.name, tensor.dtype, tensor.shape, tensor.size, sha256)
         for tensor, sha256 in zip(stored.tensors, hashes, strict=True)
     )
     return BaseIndex(stored.format, stored.model_type, tuple(_unique(tensors, path)))
+
+
+def _spans(tensors: Sequence[StoredTensor]) -> list[list[int]]:
+    """The places of tensors that are read in one go: neighbours in a file, as their headers promise."""
+    spans: list[list[int]] = []
+    size = 0
+    for index in sorted(range(len(tensors)), key=lambda place: (tensors[place].file, tensors[place].start)):
+        if not spans or tensors[spans[-1][0]].file != tensors[index].file or size >= _SPAN:
+            spans.append([])
+            size = 0
+        spans[-1].append(index)
+        size += tensors[index].size
+    return spans
+
+
+def _hash_span(tree: BaseTree, tensors: Sequence[StoredTensor], counter: "_Counter") -> list[str]:
+    first, last = tensors[0], tensors[-1]
+    path, length = first.file.relative_to(tree.root).as_posix(), last.start + last.size - first.start
+    with tree.open_file(path, start=first.start, length=length) as stream:
+        return [_hash_next(stream, tensor, counter) for tensor in tensors]
+
+
+def _hash_next(stream: BinaryIO, tensor: StoredTensor, counter: "_Counter") -> str:
+    digest, left = hashlib.sha256(), tensor.size
+    while left:
+        data = stream.read(min(_BUFFER, left))
+        if not data:
+            raise InvalidFile(str(tensor.file), f"tensor {tensor.name!r}", "the file ends inside it")
+        digest.update(data)
+        left -= len(data)
+        counter.add(len(data))
+    return digest.hexdigest()
 
 
 class _Counter:

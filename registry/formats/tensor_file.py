@@ -30,11 +30,19 @@ class OpenFile(Protocol):
     def __call__(self, path: str, /, *, start: int, length: int) -> AbstractContextManager[BinaryIO]: ...
 
 
+def take(stream: BinaryIO, count: int) -> bytes:
+    """`count` bytes, or all that are left; a stream from the network gives fewer at a time than it is asked for."""
+    data = bytearray()
+    while len(data) < count and (part := stream.read(count - len(data))):
+        data += part
+    return bytes(data)
+
+
 def read_file_header(path: str, size: int, open_file: OpenFile, *, limits: Limits | None = None) -> Header:
     """The header of a file of `size` bytes. Raises InvalidFile, and UnsupportedAdapter for a pickle."""
     limits = limits or Limits()
     with open_file(path, start=0, length=min(16, size)) as stream:
-        head = _take(stream, 16)
+        head = take(stream, 16)
     if kind := pickled_as(head):
         raise UnsupportedAdapter(path, f"weights in a {kind}", CONVERT_PICKLE)
     length: int = struct.unpack("<Q", head[:8].ljust(8, b"\0"))[0]
@@ -56,7 +64,7 @@ def read_scalars(path: str, tensors: Iterable[TensorEntry], open_file: OpenFile)
         position = first
         for tensor in wanted:
             _skip(stream, tensor.start - position, path)
-            values[tensor.name] = _decode(_take(stream, tensor.end - tensor.start), tensor)
+            values[tensor.name] = _decode(take(stream, tensor.end - tensor.start), tensor)
             position = tensor.end
     return values
 
@@ -70,14 +78,6 @@ def _skip(stream: BinaryIO, count: int, path: str) -> None:
         if not data:
             raise InvalidFile(path, "end", "the file ends before its last tensor")
         count -= len(data)
-
-
-def _take(stream: BinaryIO, count: int) -> bytes:
-    """`count` bytes, or all that are left; a stream from the network gives fewer at a time than it is asked for."""
-    data = bytearray()
-    while len(data) < count and (part := stream.read(count - len(data))):
-        data += part
-    return bytes(data)
 
 
 def _decode(data: bytes, tensor: TensorEntry) -> float:

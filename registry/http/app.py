@@ -15,6 +15,7 @@ from registry.http import (
     adapters,
     aliases,
     audit,
+    base_files,
     bases,
     comparing,
     compositions,
@@ -34,6 +35,7 @@ from registry.http import (
     webhooks,
 )
 from registry.http.answers import Answers, Desk
+from registry.http.backlog import Backlog
 from registry.http.capabilities import Capabilities
 from registry.http.counter import COUNTER, Counter
 from registry.http.hub import ROUTES as HUB
@@ -44,6 +46,7 @@ from registry.http.limits import BodyLimit
 from registry.http.metrics import Metrics
 from registry.http.observing import Observed, Record
 from registry.http.proxies import Dialled
+from registry.http.publications import Publications
 from registry.http.settings import ServerSettings
 from registry.http.verifying import Verifier
 from registry.service import Registry
@@ -67,6 +70,7 @@ ROOMS = (
     aliases,
     gates,
     bases,
+    base_files,
     compositions,
     jobs,
     teams,
@@ -89,6 +93,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         furnish(app, tracing.observe(opened) if tracing else opened)
         app.state.tail = watch.Tail(app.state.registry)
         app.state.tail.release_on_signals()
+        app.state.metrics.add(Backlog(opened.figures))
         upkeep = Upkeep(opened)
         upkeep.start()
         try:
@@ -97,6 +102,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
         finally:
             await app.state.tail.close()
             await run_in_threadpool(app.state.verifier.close)
+            await run_in_threadpool(app.state.publications.close)
             await app.state.desk.freshness.close()
             record.write()
             await run_in_threadpool(upkeep.stop)
@@ -112,6 +118,7 @@ def create_app(open_registry: Callable[[], Registry], settings: ServerSettings) 
     app.state.capabilities = Capabilities(settings.secret)
     app.state.git_ids = GitIds()
     app.state.cards = Cards()
+    app.state.publications = Publications()
     record = Record(app.state.metrics)
     errors.install(app)
     app.add_middleware(Answers)

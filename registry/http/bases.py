@@ -7,10 +7,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.domain.bases import BaseIndex, BaseTensor
-from registry.domain.documents import base_document
+from registry.domain.documents import base_document, shown_base_document
 from registry.domain.errors import WrongUsage
 from registry.http.access import Asked
-from registry.http.name_schemas import Base, Bases, Index
+from registry.http.name_schemas import Base, Bases, Index, ShownBase
 from registry.http.paths import Sha256, Text
 from registry.http.schemas import documented, example, example_of
 
@@ -105,8 +105,9 @@ def index(registry: Asked, name: Annotated[Text, Query()]) -> JSONResponse:
 @routes.get(
     "/{name:path}",
     operation_id="bases_show",
-    summary="One base model, by a registered name or sha256:<hex>",
-    responses=documented(Base, 404),
+    summary="One base model, by a registered name or sha256:<hex>, and where it is published",
+    responses=documented(ShownBase, 404),
 )
 def show(registry: Asked, name: Text) -> JSONResponse:
-    return JSONResponse(base_document(registry.base(name)))
+    base = registry.base(name)
+    return JSONResponse(shown_base_document(base, registry.base_places(base)))

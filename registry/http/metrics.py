@@ -2,13 +2,15 @@
 
 Labels are templates of routes, never names of adapters: their number is bounded. With several workers the figures are
 added up in a folder that all of them write to; without one, each worker tells its own. What is counted often is put
-there together, by `flush`: writing to the folder costs more than a kept answer.
+there together, by `flush`: writing to the folder costs more than a kept answer. Figures of the registry (backlog.py)
+are the same in all workers, and never added up.
 """
 
 from collections import Counter as Counts
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -39,6 +41,11 @@ class Metrics:
         self.in_flight = 0
         self._counts: Counts[tuple[str, str, int]] = Counts()
         self._timers: dict[tuple[str, str], Histogram] = {}
+        self._shared = CollectorRegistry()
+
+    def add(self, collector: Collector) -> None:
+        """Tell also of what every worker would tell alike: it is never added up."""
+        self._shared.register(collector)
 
     def count(self, method: str, route: str, status: int, *, seconds: float) -> None:
         """Count a request that is over."""
@@ -59,6 +66,9 @@ class Metrics:
     def text(self) -> bytes:
         """All figures, in Prometheus's text format; this worker's up to now, the others' up to their last flush."""
         self.flush()
+        return self._requests_text() + generate_latest(self._shared)
+
+    def _requests_text(self) -> bytes:
         if self._folder is None:
             return generate_latest(self._registry)
         together = CollectorRegistry()

@@ -1,6 +1,6 @@
 """The shapes of aliases and bases: what has a name that moves, and what is checked against."""
 
-from registry.http.schemas import DIGITS, NAME, TIME, Shape, example
+from registry.http.schemas import COMMIT, DIGITS, NAME, TIME, Shape, example, example_of
 
 
 class Alias(Shape):
@@ -80,6 +80,23 @@ class Base(Shape):
     quantised_of: str | None
     succeeds: str | None
     created_at: str
+
+
+class BasePlace(Shape):
+    """A line whose newest commit holds a base model's files."""
+
+    model_config = example(name="acme/model", commit=COMMIT)
+
+    name: str
+    commit: str
+
+
+class ShownBase(Base):
+    """A base model, and where its files are published, as far as the caller may see it."""
+
+    model_config = example(**example_of(Base), published=[example_of(BasePlace)])
+
+    published: list[BasePlace]
 
 
 class Bases(Shape):

@@ -20,11 +20,13 @@ from registry.service.publishing import Submission
 routes = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A document that is asked with: these fields, of exactly these types."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class FileDocument(_Strict):
+class FileDocument(Strict):
     """A file of the version, which the team has: see uploads."""
 
     path: Text
@@ -32,14 +34,14 @@ class FileDocument(_Strict):
     size: Annotated[int, Field(ge=0, description="bytes")]
 
 
-class BaseDocument(_Strict):
+class BaseDocument(Strict):
     """The base model: a label, or sha256: and its fingerprint. `hashed`: the caller computed it from the weights."""
 
     name: Annotated[Text, Field(min_length=1)]
     hashed: bool = False
 
 
-class NewVersion(_Strict):
+class NewVersion(Strict):
     """A file tree as a whole. `expected_head` is the commit that the caller last saw on main; "" for none.
 
     `dry_run`: check all but the files, which needn't have been sent, and keep nothing.
@@ -59,15 +61,19 @@ class NewVersion(_Strict):
 
 
 class Published(Shape):
-    """What came of it. `version` is null when the files hold no adapter yet."""
+    """What came of it. `version` is null when the files hold no adapter yet.
 
-    model_config = example(created=True, commit=COMMIT, version=example_of(Version), moves=[], left_out=[])
+    `base` is the fingerprint of the base model that the commit holds, where that is what the name stands for.
+    """
+
+    model_config = example(created=True, commit=COMMIT, version=example_of(Version), moves=[], left_out=[], base=None)
 
     created: bool
     commit: str
     version: Version | None
     moves: list[Move]
     left_out: list[str]
+    base: str | None
 
 
 @routes.post(

@@ -104,7 +104,10 @@ class VersionPage(Shape):
 
 
 class Adapter(Shape):
-    """An adapter line: its newest version, and where its aliases point."""
+    """An adapter line: its newest version, and where its aliases point.
+
+    `holds` is the fingerprint of a base model, where the name stands for one and not for adapters.
+    """
 
     model_config = example(
         name=NAME,
@@ -117,6 +120,7 @@ class Adapter(Shape):
         base={"name": "acme/model", "fingerprint": DIGITS, "evidence": "structural"},
         rank=8,
         newest=_VERSION,
+        holds=None,
         created_at=TIME,
         updated_at=TIME,
     )
@@ -131,6 +135,7 @@ class Adapter(Shape):
     base: BaseOfVersion | None
     rank: int | None
     newest: Version | None
+    holds: str | None
     created_at: str
     updated_at: str
 

@@ -6,8 +6,9 @@
     repositories.py  adapters as repositories: their references, and lists of them
     resolution.py    the look-up that serving stacks ask for
     bases.py         base models, and settling which one a version belongs to
-    publishing.py    the one gate for everything that becomes a version
     committing.py    changes to what main has, as clients of a repository make them
+    publishing.py    the one gate for everything that becomes a version (repeating.py: once, under a key)
+    base_gate.py     the same gate's part for commits that hold a base model
     transfers.py     folders in and out (workfolder.py: which files, and a pull's note; landing.py: files on their way)
     uploads.py       files on their way in, in parts (arrivals.py: how far they are)
     completion.py    reading what came, and letting the team have it
@@ -17,6 +18,7 @@
     comparison.py    versions side by side, with paired differences
     gates.py         what a version must show before an alias may point at it
     watching.py      what happened since a cursor
+    monitoring.py    how much waits and is under way
     webhooks.py      whom to tell; delivering.py tells them, upkeep.py is the thread in a server that does so
     quotas.py        how much a team may keep
     editing.py       what an adapter is described by, and its deletion
@@ -36,6 +38,7 @@ from registry.service.comparison import Comparison
 from registry.service.editing import Editing
 from registry.service.gates import Gates
 from registry.service.history import History
+from registry.service.monitoring import Monitoring
 from registry.service.quotas import Quotas
 from registry.service.rebuilding import Rebuilding
 from registry.service.repositories import Repositories
@@ -66,6 +69,7 @@ class Registry(
     Gates,
     Access,
     Watching,
+    Monitoring,
     Webhooks,
     Quotas,
     Editing,

@@ -133,23 +133,25 @@ class Access(UseCases):
     # -- teams --------------------------------------------------------------------------------------------------------
 
     def create_team(self, team: str, *, public: bool = False) -> Namespace:
-        """Make a team; whoever makes it owns it. Raises NotAllowed, NameTaken."""
+        """Make a team; whoever makes it owns it. An old one is only shown or hidden. Raises NotAllowed, NameTaken."""
         check_part(team, "team", team)
         self.require_operator("create", f"the team {team}")
         with self.database.writing() as catalog:
-            catalog.teams.ensure(team, actor=self.actor, at=self.clock())
-            catalog.teams.set_visibility(team, _visibility(public))
-            catalog.events.append("team.created", None, {"team": team, "public": public}, actor=self.actor)
+            made = catalog.teams.ensure(team, actor=self.actor, at=self.clock(), visibility=_visibility(public))
+            if made.visibility != _visibility(public):  # it was there
+                self._show(catalog, made, public=public)
             return _found(catalog, team)
 
     def set_visibility(self, team: str, *, public: bool) -> Namespace:
         """Make a team public (whoever has a token may read it) or private. Raises NotAllowed, TeamNotFound."""
         with self.database.writing() as catalog:
             self.require_team(catalog, team, Scope.ADMIN)
-            found = _found(catalog, team)
-            catalog.teams.set_visibility(team, _visibility(public))
-            catalog.events.append("team.visibility", None, {"team": found.name, "public": public}, actor=self.actor)
+            self._show(catalog, _found(catalog, team), public=public)
             return _found(catalog, team)
+
+    def _show(self, catalog: Catalog, team: Namespace, *, public: bool) -> None:
+        catalog.teams.set_visibility(team.name, _visibility(public))
+        catalog.events.append("team.visibility", None, {"team": team.name, "public": public}, actor=self.actor)
 
     def teams(self) -> list[Namespace]:
         """The teams that the caller may see."""

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from registry.domain.bases import BaseIndex, match
 from registry.domain.errors import BaseNotFound, WrongUsage
-from registry.domain.records import BaseModel, Evidence, VersionBase
+from registry.domain.records import BaseModel, BasePlace, Evidence, VersionBase
 from registry.domain.spec import AdapterSpec
 from registry.service.core import UseCases
+from registry.service.inspection import stored_tree
 from registry.sql.catalog import Catalog
+
+if TYPE_CHECKING:
+    from registry.formats.base_files import BaseTree
 
 _LABEL_LIMIT = 200  # characters
 
@@ -86,6 +90,19 @@ class Bases(UseCases):
         """Every registered base."""
         with self.database.reading() as catalog:
             return catalog.bases.list()
+
+    def base_places(self, base: BaseModel) -> list[BasePlace]:
+        """Where the files of a base are published, as far as the caller may see it."""
+        with self.database.reading() as catalog:
+            return catalog.bases.places(base.fingerprint, readable=self.caller.readable)
+
+    def base_files(self, fingerprint: str) -> "BaseTree | None":
+        """The files of a base, where it is published and the caller may read it."""
+        with self.database.reading() as catalog:
+            for place in catalog.bases.places(fingerprint, readable=self.caller.readable)[:1]:
+                commit = catalog.commits.find(place.name, place.commit)
+                return stored_tree(self.blobs, commit.files) if commit else None
+        return None
 
     def link_base(self, name: str, *, quantised_of: str | None = None, succeeds: str | None = None) -> BaseModel:
         """Record that a base is a quantised copy of another, or replaces another. Raises BaseNotFound."""

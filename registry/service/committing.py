@@ -26,7 +26,7 @@ from registry.domain.records import Adapter, Commit, FileEntry
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Scope
 from registry.domain.texts import check_text
-from registry.service.history import take
+from registry.service.history import beginning, take
 from registry.service.publishing import Publishing, Submission
 from registry.sql.catalog import Catalog
 
@@ -154,8 +154,9 @@ class Committing(Publishing):
         name, head = main.adapter.name, main.head
         if head is None:
             return None
+        as_last = changes.parent in (None, beginning(main.adapter).id)
         with self.database.reading() as catalog:
-            made = head if changes.parent is None else catalog.commits.child(name, changes.parent)
+            made = head if as_last else catalog.commits.child(name, changes.parent or "")
             if made is None or (made.author, made.message) != (self.actor, changes.message):
                 return None
             before = catalog.commits.find(name, made.parent) if made.parent else None

@@ -12,6 +12,7 @@ from registry.domain.errors import AdapterNotFound, NotAllowed, TeamNotFound
 from registry.domain.records import LOCAL_OWNER
 from registry.domain.reference import AdapterName
 from registry.domain.rights import Caller, Scope
+from registry.domain.webhook_secrets import WebhookSecrets
 from registry.sql.catalog import Catalog
 from registry.sql.changes import Changes
 from registry.sql.engine import Database
@@ -40,17 +41,21 @@ class UseCases:
         caller: Caller = OWNER,
         clock: Callable[[], datetime] = now,
         webhook_targets: str = "public",
+        secret: bytes | None = None,
     ) -> None:
         self.database = database
         self.blobs = blobs
         self.caller = caller
         self.clock = clock
         self.webhook_targets = webhook_targets  # see registry.domain.targets
+        self.webhook_secrets = WebhookSecrets(secret)
 
     def on_behalf_of(self, caller: Caller) -> Self:
         """The same registry for another caller; costs nothing."""
         targets = self.webhook_targets
-        return type(self)(self.database, self.blobs, caller=caller, clock=self.clock, webhook_targets=targets)
+        other = type(self)(self.database, self.blobs, caller=caller, clock=self.clock, webhook_targets=targets)
+        other.webhook_secrets = self.webhook_secrets
+        return other
 
     @property
     def actor(self) -> str:

@@ -12,8 +12,9 @@ from registry.domain.errors import (
     BlobNotFound,
     DigestMismatch,
     Gone,
-    KeyReused,
+    OtherLine,
     StaleCommit,
+    WrongUsage,
 )
 from registry.domain.jobs import Claim
 from registry.domain.paths import check_paths
@@ -29,14 +30,16 @@ from registry.domain.records import (
 )
 from registry.domain.reference import AdapterName, check_alias
 from registry.domain.rights import Scope
-from registry.domain.texts import MAX_KEY, check_metadata, check_text
+from registry.domain.texts import check_metadata, check_text
 from registry.service.aliases import Mover, base_label, promote
+from registry.service.base_gate import BaseGate, Checked, WholeBase
 from registry.service.bases import BaseClaim, Draft, settle_base
-from registry.service.core import UseCases
+from registry.service.core import Progress, silent
 from registry.service.inspection import inspect_files
 from registry.service.quotas import within_quota
 from registry.sql.catalog import Catalog
 
+_ADAPTER = "adapter_config.json"
 _STRENGTH = {Evidence.EXACT: 2, Evidence.STRUCTURAL: 1, Evidence.DECLARED: 0}
 
 
@@ -53,7 +56,8 @@ class Origin:
 class Submission:
     """What somebody wants to publish. `expected_head` is the commit that they last saw on main, if they care.
 
-    `claim` is that on a job whose result it is: the job ends in the transaction that publishes.
+    `claim` is that on a job whose result it is: the job ends in the transaction that publishes. `holds_base`: the files
+    are a whole base model, which makes no version; `base` is then what it is called, if it must be that one.
     """
 
     name: AdapterName
@@ -66,14 +70,16 @@ class Submission:
     expected_head: str | None = None
     across_bases: bool = False
     claim: Claim | None = None
+    holds_base: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
     """What came of it.
 
-    `created` is False when the content was there already; `version` is None without an adapter. `left_out` are the
-    files of a pushed folder that don't belong to an adapter.
+    `created` is False when the content was there already; `version` is None without an adapter. `base` is the
+    fingerprint of the base model that the commit holds instead. `left_out` are files of a pushed folder that belong to
+    neither.
     """
 
     commit: str
@@ -81,6 +87,7 @@ class Publication:
     created: bool
     moves: tuple[AliasMove, ...] = ()
     left_out: tuple[str, ...] = ()
+    base: str | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -91,43 +98,23 @@ class Publication:
             "version": version_document(self.version, files=True) if self.version else None,
             "moves": [move_document(move) for move in self.moves],
             "left_out": list(self.left_out),
+            "base": self.base,
         }
 
 
-class Publishing(UseCases):
+class Publishing(BaseGate):
     """Turn uploaded files into a commit, and a version where the content is new."""
 
-    def publish(self, submission: Submission) -> Publication:
+    def publish(self, submission: Submission, *, progress: Progress = silent) -> Publication:
         """Check a file tree as a whole and add it; nothing is kept of a refused one.
 
         The same content gives the version that exists, with one more line of provenance.
-        Raises InvalidFile, InvalidAdapter, BaseMismatch, BlobNotFound, StaleCommit, Gone, QuotaExceeded, and what
-        `promote` raises.
+        Raises InvalidFile, InvalidAdapter, InvalidBase, WholeModel, OtherLine, BaseMismatch, BlobNotFound, StaleCommit,
+        Gone, QuotaExceeded, and what `promote` raises.
         """
-        draft = self._checked(submission)
+        draft = self._checked(submission, progress)
         with self.database.writing() as catalog:
             return self._publish(catalog, submission, draft)
-
-    def publish_once(self, submission: Submission, *, key: str, request: str) -> dict[str, Any]:
-        """Publish, or answer as the same request was answered before; returns the publication's document.
-
-        `key` is the caller's name for the request, `request` the sha256 of what is asked. An answer is kept in the
-        transaction that publishes; a refusal is not kept. Raises KeyReused, and what `publish` raises.
-        """
-        check_text("the Idempotency-Key", key, MAX_KEY)
-        self._check_rights(submission)
-        with self.database.reading() as catalog:
-            if known := catalog.answered.find(self.actor, key):
-                return _same(known, key, request)
-        draft = self._checked(submission)
-        with self.database.writing() as catalog:
-            if not catalog.answered.claim(self.actor, key, request=request, at=self.clock()):
-                known = catalog.answered.find(self.actor, key)
-                assert known is not None
-                return _same(known, key, request)
-            document = self._publish(catalog, submission, draft).document
-            catalog.answered.answer(self.actor, key, document)
-        return document
 
     def check_submission(self, submission: Submission) -> None:
         """Refuse what would be refused before its files are looked at, so that none is sent for nothing.
@@ -137,11 +124,18 @@ class Publishing(UseCases):
         self._check_terms(submission)
         with self.database.reading() as catalog:
             _check_head(submission.name, catalog.commits.head(submission.name), submission.expected_head)
+            self._check_line(catalog, submission.name, base=submission.holds_base)
 
-    def _checked(self, submission: Submission) -> Draft | None:
+    def _checked(self, submission: Submission, progress: Progress = silent) -> Checked:
         """What is submitted, after every check that needs no lock."""
         self._check_terms(submission)
         self._check_blobs(submission)
+        with self.database.reading() as catalog:
+            base = self._check_line(catalog, submission.name, base=submission.holds_base)
+        if base and not submission.holds_base and _ADAPTER in {file.path for file in submission.files}:
+            raise OtherLine(str(submission.name), "a base model", "an adapter")
+        if base:
+            return self._whole_base(submission.name, submission.files, submission.base, progress)
         return self._draft(submission)
 
     def _check_terms(self, submission: Submission) -> None:
@@ -150,6 +144,8 @@ class Publishing(UseCases):
         check_metadata(submission.metadata)
         for alias in submission.aliases:
             check_alias(alias)
+        if submission.holds_base and (submission.aliases or submission.metadata or submission.origin):
+            raise WrongUsage("a base model makes no version that an alias, metadata or a recipe could belong to")
         self._check_rights(submission)
 
     def _check_rights(self, submission: Submission) -> None:
@@ -181,17 +177,19 @@ class Publishing(UseCases):
         with self.database.reading() as catalog:
             return settle_base(catalog.bases, spec, submission.base)
 
-    def _publish(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
+    def _publish(self, catalog: Catalog, submission: Submission, draft: Checked) -> Publication:
         publication = self._add(catalog, submission, draft)
         catalog.events.append("commit.added", submission.name, _event(publication), actor=self.actor)
         return publication
 
-    def _add(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
+    def _add(self, catalog: Catalog, submission: Submission, draft: Checked) -> Publication:
         at = self.clock()
         with within_quota(catalog, submission.name.team, submission.files):
             commit, version, created = self._added(catalog, submission, draft, at=at)
+        if isinstance(draft, WholeBase):
+            self._name_base(catalog, commit.adapter, submission.base, draft)
         if version is None:
-            return Publication(commit.id, None, False)
+            return Publication(commit.id, None, created, base=commit.base)
         provenance = self._provenance(commit.id, submission.origin, at)
         catalog.lineage.record(commit.adapter, version.number, provenance)
         mover = Mover(self.actor, at, submission.message or None)
@@ -202,16 +200,21 @@ class Publishing(UseCases):
         return Publication(commit.id, version, created, tuple(moves))
 
     def _added(
-        self, catalog: Catalog, submission: Submission, draft: Draft | None, *, at: datetime
+        self, catalog: Catalog, submission: Submission, draft: Checked, *, at: datetime
     ) -> tuple[Commit, Version | None, bool]:
         """The commit, now main's, its version, and whether that is new."""
         name = catalog.adapters.ensure(submission.name, actor=self.actor, at=at)
         head = catalog.commits.head(name)
         _check_head(name, head, submission.expected_head)
+        self._refuse_other(catalog, name, head, draft)
         commit = self._commit(replace(submission, name=name), head, at)
-        version, created = self._version(catalog, commit, submission, draft=draft) if draft else (None, False)
-        commit = replace(commit, version=version.number if version else None)
-        if head is None or commit.id != head.id:
+        is_new = head is None or commit.id != head.id
+        version, created = None, is_new and isinstance(draft, WholeBase)
+        if isinstance(draft, Draft):
+            version, created = self._version(catalog, commit, submission, draft=draft)
+        base = draft.fingerprint if isinstance(draft, WholeBase) else None
+        commit = replace(commit, version=version.number if version else None, base=base)
+        if is_new:
             catalog.commits.add(commit)
         return commit, version, created
 
@@ -282,17 +285,12 @@ def _check_head(name: AdapterName, head: Commit | None, expected: str | None) ->
         raise StaleCommit(str(name), expected, found or "no commit")
 
 
-def _same(known: tuple[str, dict[str, Any]], key: str, request: str) -> dict[str, Any]:
-    if known[0] != request:
-        raise KeyReused(key)
-    return known[1]
-
-
 def _event(publication: Publication) -> dict[str, Any]:
     version = publication.version
     return {
         "commit": publication.commit,
         "version": version.number if version else None,
         "digest": version.digest if version else None,
+        "base": publication.base,
         "created": publication.created,
     }

@@ -13,11 +13,12 @@ from registry.service.bases import settle_base
 from registry.service.core import Progress, silent
 from registry.service.inspection import inspect_folder
 from registry.service.landing import Growing, Moved
-from registry.service.publishing import Publication, Publishing, Submission
-from registry.service.workfolder import Pull, renew, select_files
+from registry.service.publishing import Publication, Submission
+from registry.service.repeating import Repeating
+from registry.service.workfolder import Pull, Selection, renew, select_files, select_model
 
 
-class Transfers(Publishing):
+class Transfers(Repeating):
     """Push folders, pull versions, open single files."""
 
     def push_folder(self, folder: Path, submission: Submission, *, progress: Progress = silent) -> Publication:
@@ -29,12 +30,35 @@ class Transfers(Publishing):
         self._check_rights(submission)
         selection = select_files(folder)
         self._check_folder(selection.folder, selection.kept, submission)
+        files = self._kept(selection, submission, progress)
+        publication = self.publish(replace(submission, files=files))
+        return replace(publication, left_out=selection.left_out)
+
+    def publish_base(self, folder: Path, submission: Submission, *, progress: Progress = silent) -> Publication:
+        """Publish a folder with a whole base model; `submission.files` is filled in here.
+
+        Which base it is, is found out before anything is stored, and again where it is stored. Raises what
+        `select_model` and `publish` raise.
+        """
+        from registry.formats.base_model import index_base  # lazy: start-up time
+
+        submission = replace(submission, holds_base=True)
+        self.check_submission(submission)
+        selection = select_model(folder)
+        index = index_base(folder, progress=lambda done, total: progress("hashing", done, total))
+        with self.database.reading() as catalog:
+            self._label_for(catalog, submission.name, submission.base, index.fingerprint)
+        files = self._kept(selection, submission, progress)
+        publication = self.publish(replace(submission, files=files), progress=progress)
+        return replace(publication, left_out=selection.left_out)
+
+    def _kept(self, selection: Selection, submission: Submission, progress: Progress) -> tuple[FileEntry, ...]:
+        """The files of a folder, stored, and the team's."""
         files = self._store(selection.folder, selection.kept, progress)
         with self.database.writing() as catalog:
             blobs = {file.sha256: file.size for file in files}
             catalog.blobs.register(submission.name.team, blobs.items(), at=self.clock(), actor=self.actor)
-        publication = self.publish(replace(submission, files=tuple(files)))
-        return replace(publication, left_out=selection.left_out)
+        return tuple(files)
 
     def _check_folder(self, folder: Path, paths: Sequence[str], submission: Submission) -> None:
         spec = inspect_folder(folder, paths)

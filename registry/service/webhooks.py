@@ -20,7 +20,6 @@ from registry.domain.webhooks import (
     Patience,
     Webhook,
     WebhookState,
-    new_secret,
     ping_of,
     signed_headers,
 )
@@ -28,6 +27,7 @@ from registry.service.core import UseCases
 from registry.service.watching import WATCHED
 from registry.sql.catalog import Catalog
 
+_OTHER_KEY = "its secret was made with another ADAPTERS_SECRET than this server has: `adapters webhooks rotate` it"
 OVERLAP = timedelta(days=1)  # how long a secret signs along after it was replaced
 _MOST = 100  # webhooks of a team, and names that one of them is limited to
 
@@ -90,8 +90,8 @@ class Webhooks(UseCases):
                 actor=self.actor,
                 created_at=self.clock(),
             )
-            secret = new_secret()
-            made = catalog.webhooks.add(webhook, secret)
+            kept, secret = self.webhook_secrets.make()
+            made = catalog.webhooks.add(webhook, kept)
             # Not the URL: what stands behind the host may be a secret of the receiver's.
             self._log(catalog, "webhook.created", made, host=host)
         return NewWebhook(made, secret)
@@ -124,10 +124,10 @@ class Webhooks(UseCases):
         """
         if not timedelta(0) <= overlap <= timedelta(days=30):
             raise WrongUsage("a former secret signs along for up to 30 days")
-        secret = new_secret()
+        kept, secret = self.webhook_secrets.make()
         with self.database.writing() as catalog:
             webhook = self._own(catalog, webhook_id)
-            catalog.webhooks.rotate(webhook_id, secret, until=self.clock() + overlap)
+            catalog.webhooks.rotate(webhook_id, kept, until=self.clock() + overlap)
             self._log(catalog, "webhook.rotated", webhook)
         return NewWebhook(webhook, secret)
 
@@ -158,14 +158,17 @@ class Webhooks(UseCases):
         """Send a webhook a message that tells of nothing, once and now. Raises WebhookNotFound, NotAllowed."""
         with self.database.reading() as catalog:
             webhook = self._own(catalog, webhook_id)
-            keys = catalog.webhooks.secrets(webhook_id, self.clock())
-        return self.send(webhook, ping_of(webhook, self.clock()), keys, timeout=Patience().timeout)
+            kept = catalog.webhooks.secrets(webhook_id, self.clock())
+        return self.send(webhook, ping_of(webhook, self.clock()), kept, timeout=Patience().timeout)
 
-    def send(self, webhook: Webhook, message: Message, keys: Sequence[str], *, timeout: float) -> Outcome:
-        """One attempt at a message, signed now."""
+    def send(self, webhook: Webhook, message: Message, kept: Sequence[str], *, timeout: float) -> Outcome:
+        """One attempt at a message, signed now with the secrets that are kept so."""
         from registry.domain.targets import Targets  # lazy: start-up time
         from registry.outbound.post import post  # lazy: start-up time
 
+        keys = self.webhook_secrets.open(kept)
+        if not keys:
+            return Outcome(None, _OTHER_KEY, 0)
         headers = signed_headers(message, keys, self.clock())
         targets = Targets.parse(self.webhook_targets)
         return post(webhook.url, message.body, headers, targets=targets, timeout=timeout)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from registry.domain.digest import sha256_stream
 from registry.domain.errors import InvalidFile, TargetTaken
-from registry.domain.paths import check_paths, is_by_product, travels
+from registry.domain.paths import check_paths, is_by_product, is_kept, travels
 from registry.domain.records import FileEntry, Version
 from registry.service.landing import landing
 
@@ -67,9 +67,41 @@ def select_files(folder: Path) -> Selection:
     return Selection(folder, check_paths(kept), tuple(sorted(path for path in left_out if path != NOTE)))
 
 
-def _refuse_links(folder: Path, names: list[str]) -> None:
+def select_model(folder: Path) -> Selection:
+    """Sort the files of a base model's folder: its weights, and what `select_files` keeps, but for other weights.
+
+    Raises InvalidFile for a folder that holds no whole model of safetensors, a symbolic link (but for those of the
+    Hugging Face cache, which has a model's files elsewhere) or a bad name.
+    """
+    from registry.formats.base_files import read_base  # lazy: start-up time
+
+    stored = read_base(folder)
+    if stored.format != "safetensors" or not folder.is_dir():
+        raise InvalidFile(str(folder), "format", "what is published is a folder with a model's safetensors files")
+    weights = {tensor.file.relative_to(folder).as_posix() for tensor in stored.tensors}
+    kept: list[str] = []
+    left_out: list[str] = []
+    for root, directories, names in os.walk(folder):
+        directories[:] = [name for name in directories if not is_by_product(name)]
+        here = Path(root)
+        paths = {(here / name).relative_to(folder).as_posix(): name for name in names}
+        wanted = [path for path in paths if path in weights or _is_companion(path)]
+        _refuse_links(here, [*directories, *(paths[path] for path in wanted)], cache=folder.parent.parent / "blobs")
+        kept += wanted
+        left_out += paths.keys() - set(wanted)
+    return Selection(folder, check_paths(kept), tuple(sorted(left_out)))
+
+
+def _is_companion(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    adapters = name.startswith("adapter_") or name == "merge.progress.json"
+    return is_kept(path) and not name.startswith(".") and not path.endswith(_SINGLE) and not adapters
+
+
+def _refuse_links(folder: Path, names: list[str], *, cache: Path | None = None) -> None:
     for name in names:
-        if (folder / name).is_symlink():
+        path = folder / name
+        if path.is_symlink() and (cache is None or path.resolve().parent != cache.resolve()):
             raise InvalidFile(str(folder / name), "the path", "is a symbolic link; push real files")
 
 

@@ -20,7 +20,7 @@ from registry.domain.jobs import Claim, Job, JobKind, JobProgress, JobState
 from registry.domain.records import LOCAL_OWNER
 from registry.domain.rights import Caller, Scope
 from registry.service.access import caller_now
-from registry.service.bases import Draft
+from registry.service.base_gate import Checked
 from registry.service.core import OWNER
 from registry.service.jobs import Jobs
 from registry.service.publishing import Publication, Submission
@@ -105,7 +105,7 @@ class Working(Jobs):
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, catalog: Catalog, submission: Submission, draft: Draft | None) -> Publication:
+    def _publish(self, catalog: Catalog, submission: Submission, draft: Checked) -> Publication:
         if submission.claim is None:
             return super()._publish(catalog, submission, draft)
         job = catalog.jobs.find(submission.claim.job)

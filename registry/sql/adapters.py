@@ -12,9 +12,11 @@ from registry.domain.errors import AdapterNotFound, NameTaken
 from registry.domain.records import Adapter, Page
 from registry.domain.reference import AdapterName
 from registry.domain.rights import Readable
+from registry.sql.founding import note_founded
 from registry.sql.inserts import insert_absent
-from registry.sql.readable import namespaces_of
+from registry.sql.readable import PRIVATE, namespaces_of
 from registry.sql.tables.aliases import aliases
+from registry.sql.tables.commits import commits
 from registry.sql.tables.names import adapters, namespaces
 from registry.sql.tables.principals import memberships, principals
 
@@ -56,18 +58,19 @@ class Adapters:
         self._connection.execute(update(adapters).where(deleted).values(deleted_at=None))
         return stored
 
-    def ensure_namespace(self, team: str, *, actor: str, at: datetime) -> int:
-        """The id of a namespace, created (with its owner) if it is new. Raises NameTaken."""
+    def ensure_namespace(self, team: str, *, actor: str, at: datetime, visibility: str = PRIVATE) -> int:
+        """The id of a namespace, created (with its owner and its event) if it is new. Raises NameTaken."""
         found = self._namespace(team)
         if found is not None:
             return found
         self.ensure_principal(actor, at=at)
-        row = {"name": team, "name_key": team.lower(), "visibility": "private", "actor": actor, "created_at": at}
+        row = {"name": team, "name_key": team.lower(), "visibility": visibility, "actor": actor, "created_at": at}
         created = insert_absent(self._connection, namespaces, [row])
         namespace_id = self._namespace(team)
         assert namespace_id is not None
         if created:
             self._own(namespace_id, actor, at)
+            note_founded(self._connection, team, actor)
         return namespace_id
 
     def ensure_principal(self, actor: str, *, at: datetime) -> None:
@@ -171,7 +174,9 @@ class Adapters:
 
 
 def _adapters() -> Select[Any]:
-    return select(adapters, namespaces.c.name.label("team")).join(
+    own = (commits.c.adapter_id == adapters.c.id) & (commits.c.hash == adapters.c.head)
+    held = select(commits.c.base_fingerprint).where(own).scalar_subquery()
+    return select(adapters, namespaces.c.name.label("team"), held.label("holds")).join(
         namespaces, namespaces.c.id == adapters.c.namespace_id
     )
 
@@ -188,4 +193,5 @@ def _record(row: RowMapping, pointed: dict[str, int]) -> Adapter:
         description=row["description"] or "",
         metadata=row["metadata"] or {},
         deleted_at=row["deleted_at"],
+        holds=row["holds"],
     )

@@ -11,10 +11,15 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from registry.domain.bases import BaseIndex, BaseTensor
 from registry.domain.errors import BaseNotFound, InvalidReference, NameTaken
-from registry.domain.records import BaseModel
+from registry.domain.records import BaseModel, BasePlace
+from registry.domain.reference import AdapterName
+from registry.domain.rights import Readable
 from registry.sql.inserts import insert_absent
+from registry.sql.readable import namespaces_of
 from registry.sql.tables.base import table
 from registry.sql.tables.bases import BaseModelRow, base_models, base_names
+from registry.sql.tables.commits import commits
+from registry.sql.tables.names import adapters, namespaces
 
 _DIGEST = "sha256:"
 _LEAST_DIGITS = 12
@@ -72,6 +77,19 @@ class Bases:
         """Every base, oldest first."""
         statement = select(*_SHOWN).order_by(base_models.c.created_at, base_models.c.fingerprint)
         return self._records(self._connection.execute(statement).mappings().all())
+
+    def places(self, fingerprint: str, *, readable: Readable | None) -> builtins.list[BasePlace]:
+        """The lines, by name, whose newest commit holds a base; `readable` leaves out what the caller may not see."""
+        statement = (
+            select(namespaces.c.name.label("team"), adapters.c.name, commits.c.hash)
+            .join(adapters, (adapters.c.id == commits.c.adapter_id) & (adapters.c.head == commits.c.hash))
+            .join(namespaces, namespaces.c.id == adapters.c.namespace_id)
+            .where(commits.c.base_fingerprint == fingerprint, adapters.c.deleted_at.is_(None))
+            .order_by(adapters.c.name_key)
+        )
+        if readable is not None:
+            statement = statement.where(adapters.c.namespace_id.in_(namespaces_of(readable)))
+        return [BasePlace(AdapterName(row.team, row.name), row.hash) for row in self._connection.execute(statement)]
 
     def link(self, fingerprint: str, *, quantised_of: str | None = None, succeeds: str | None = None) -> BaseModel:
         """Record what a base is a quantised copy of, or what it replaces (fingerprints). Raises BaseNotFound."""

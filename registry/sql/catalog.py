@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from registry.sql.deliveries import Deliveries, Upkeep
     from registry.sql.evaluations import Evaluations
     from registry.sql.events import Events
+    from registry.sql.figures import Gauges
     from registry.sql.gates import Gates
     from registry.sql.jobs import Jobs
     from registry.sql.lineage import Lineages
@@ -162,6 +163,12 @@ class Catalog:
         from registry.sql.tags import Tags  # lazy: start-up time
 
         return Tags(self._connection)
+
+    @cached_property
+    def gauges(self) -> "Gauges":
+        from registry.sql.figures import Gauges  # lazy: start-up time
+
+        return Gauges(self._connection)
 
     @cached_property
     def search(self) -> "Search":

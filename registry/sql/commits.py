@@ -37,6 +37,7 @@ class Commits:
             "author": commit.author,
             "message": commit.message,
             "number": commit.version,
+            "base_fingerprint": commit.base,
             "created_at": commit.created_at,
         }
         result = self._connection.execute(insert(commits), row)
@@ -146,4 +147,5 @@ def _record(row: RowMapping, files: tuple[FileEntry, ...]) -> Commit:
         created_at=row["created_at"],
         version=row["number"],
         files=files,
+        base=row["base_fingerprint"],
     )

@@ -23,6 +23,7 @@ from registry.domain.errors import InvalidSetting
 from registry.sql.catalog import Catalog
 from registry.sql.changes import Changes, FileChanges, SharedChanges
 from registry.sql.failures import translated
+from registry.sql.founding import FOUNDED
 
 BUSY_SECONDS = 60.0
 _SETTING = "ADAPTERS_DATABASE_URL"
@@ -79,8 +80,10 @@ class Database:
     def writing(self) -> Iterator[Catalog]:
         """One write transaction: committed when the block ends, rolled back on any error. Raises DatabaseFailure."""
         try:
-            with translated(), self.connection(**{_WRITES: True}) as connection, connection.begin():
-                yield Catalog(connection)
+            options = {_WRITES: True, FOUNDED: []}
+            with translated(), self.connection(**options) as connection, connection.begin():
+                yield (catalog := Catalog(connection))
+                catalog.events.tell_founded()
         finally:
             self.changes.moved()  # after an error too: a commit whose answer was lost may have happened
 

@@ -14,7 +14,10 @@ from sqlalchemy.engine import Connection
 from registry.domain.digest import json_digest
 from registry.domain.records import LOCAL_OWNER, Event
 from registry.domain.reference import AdapterName
+from registry.sql.founding import take_founded
+from registry.sql.readable import PUBLIC
 from registry.sql.tables.events import event_counter, events
+from registry.sql.tables.names import namespaces
 
 _BATCH = 1000
 
@@ -37,8 +40,20 @@ class Events:
         """Write an event and return its cursor.
 
         The counter stays locked until the commit, so that cursors have no gaps and appear in order: a reader that has
-        seen one has seen all before it. Append last, for everybody who appends waits.
+        seen one has seen all before it. Append last, for everybody who appends waits. Teams that the transaction made
+        are told of before.
         """
+        self.tell_founded()
+        return self._append(kind, name, payload, actor=actor)
+
+    def tell_founded(self) -> None:
+        """Append an event for each team that the transaction made and that none tells of yet."""
+        for team, actor in take_founded(self._connection):
+            visibility = select(namespaces.c.visibility).where(namespaces.c.name_key == team.lower())
+            public = self._connection.scalar(visibility) == PUBLIC
+            self._append("team.created", None, {"team": team, "public": public}, actor=actor)
+
+    def _append(self, kind: str, name: AdapterName | None, payload: dict[str, Any], *, actor: str) -> int:
         counted = update(event_counter).values(value=event_counter.c.value + 1)
         cursor, before = self._connection.execute(counted.returning(event_counter.c.value, event_counter.c.chain)).one()
         row = {

@@ -41,9 +41,9 @@ class Teams:
             statement = statement.where(namespaces.c.id.in_(namespaces_of(readable)))
         return [Namespace(row.name, row.visibility, row.created_at) for row in self._connection.execute(statement)]
 
-    def ensure(self, team: str, *, actor: str, at: datetime) -> Namespace:
+    def ensure(self, team: str, *, actor: str, at: datetime, visibility: str) -> Namespace:
         """The team of that name, made if it is new, with the actor as its owner. Raises NameTaken."""
-        Adapters(self._connection).ensure_namespace(team, actor=actor, at=at)
+        Adapters(self._connection).ensure_namespace(team, actor=actor, at=at, visibility=visibility)
         found = self.find(team)
         assert found is not None
         return found

@@ -68,7 +68,7 @@ class Webhooks:
         self._connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
 
     def secrets(self, webhook_id: int, at: datetime) -> Sequence[str]:
-        """What signs now: the secret, and the one before it for as long as that stays good."""
+        """What is kept of what signs now: the secret, and the one before it for as long as that stays good."""
         columns = webhooks.c.secret, webhooks.c.former_secret, webhooks.c.former_until
         row = self._connection.execute(select(*columns).where(webhooks.c.id == webhook_id)).first()
         if row is None:

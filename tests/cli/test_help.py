@@ -45,7 +45,7 @@ def test_the_promised_commands_are_all_there():
     served |= {"team quota", "uploads expire"}
     served |= {"webhooks create", "webhooks list", "webhooks show", "webhooks delete", "webhooks test"}
     served |= {"webhooks deliveries", "webhooks replay", "webhooks rotate"}
-    parts = {"base add", "base list", "base show", "base link", "eval add", "eval list"}
+    parts = {"base add", "base list", "base show", "base publish", "base link", "eval add", "eval list"}
     parts |= {"jobs list", "jobs show", "jobs watch", "jobs cancel"}
     parts |= {"gate set", "gate show", "gate remove"}
     assert set(COMMANDS) == set(promised.split()) | parts | served

@@ -29,8 +29,24 @@ def test_a_merged_model_is_registered_where_asked_and_its_name_must_be_free(stoc
     assert "can't name a base" in stocked(*line, " no", code=2).err
     done = stocked(*line, "demo/known", "--json").json
     shown = stocked("base", "show", "demo/known", "--json").json
-    assert done["registered"] == shown and shown["names"] == ["demo/known"]
+    assert {**done["registered"], "published": []} == shown and shown["names"] == ["demo/known"]
     assert shown["fingerprint"] != done["base"]["fingerprint"]
+
+
+def test_a_merged_model_is_published_with_what_it_was_made_of(stocked, desk):
+    line = ("merge", "demo/sentiment", "--base", BASE, "--out", "served", "--publish")
+    assert "demo/sentiment holds adapters" in stocked(*line, "demo/sentiment", code=4).err
+    assert not (desk / "served").exists()
+    done = stocked(*line, "models/sentiment", "--json").json
+    shown = stocked("base", "show", "models/sentiment", "--json").json
+    assert done["published"] == "models/sentiment@{commit}".format(**shown["published"][0])
+    again = stocked("base", "publish", "served", "models/sentiment", "--json").json
+    assert (again["created"], again["commit"]) == (False, shown["published"][0]["commit"])
+    assert again["base"] == shown["fingerprint"] == again["model"]["fingerprint"]
+    refused = stocked("push", "./wordnet", "models/sentiment", "--json", code=4).error
+    assert refused["error"] == "other_line"
+    refused = stocked("push", "served", "demo/new", code=4)
+    assert "adapters base publish" in refused.err
 
 
 def test_verify_merge_leaves_with_the_code_of_its_verdict(stocked, desk):

@@ -131,6 +131,22 @@ def test_a_token_for_an_address_without_tls_is_asked_for_with_a_warning(tmp_path
     assert "not encrypted" in warned
 
 
+def test_a_command_that_shows_its_token_to_the_network_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.remote.connection.ATTEMPTS", 1)
+    monkeypatch.setenv("ADAPTERS_HOME", str(tmp_path))
+    monkeypatch.setenv("ADAPTERS_REGISTRY", "http://0.0.0.0:9")
+    assert "not encrypted" not in run("list", code=1).err  # there is no token
+    monkeypatch.setenv("ADAPTERS_TOKEN", "adp_secret")
+    warned = run("list", code=1).err
+    assert warned.count("http://0.0.0.0:9 is not encrypted") == 1
+    assert "adp_secret" not in warned
+    assert json.loads(run("list", "--json", code=1).err)["error"] == "server_failure"
+    monkeypatch.setenv("ADAPTERS_REGISTRY", "http://127.0.0.1:9")
+    assert "not encrypted" not in run("list", code=1).err
+
+
 # -- behind a proxy, on PostgreSQL and S3 -----------------------------------------------------------------------------
 
 

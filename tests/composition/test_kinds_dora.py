@@ -19,6 +19,7 @@ from registry.domain.errors import BaseConflict, InvalidAdapter, UnsupportedAdap
 from registry.domain.expression import parse
 from registry.domain.recipe import Recipe
 from registry.domain.reference import AdapterName, Reference
+from registry.domain.rights import Role
 from registry.domain.spec import AdapterSpec
 from registry.formats.base_model import index_base
 from registry.formats.peft import read_folder
@@ -169,6 +170,15 @@ def test_a_blend_takes_the_base_by_its_fingerprint(folders: dict[str, Path], tmp
         again = blend(registry, Recipe.from_document(document), into, device="cpu", base=base)
         assert again.report is None and again.recipe.digest == result.recipe.digest
         assert "dora" not in AdapterSpec(version.summary, registry.modules(version)).summary.variants
+        (base / "config.json").write_text('{"model_type": "toy"}')
+        registry.publish_base(base, Submission(AdapterName.parse("models/base"), ()))
+        stored = blend(registry, recipe, AdapterName.parse("t/stored"), device="cpu")  # the registry has the weights
+        assert stored.recipe.digest == result.recipe.digest
+        assert stored.version and stored.version.digest == version.digest
+        registry.set_role("t", registry.create_token("ann", principal="ann").token.principal, Role.WRITER)
+        ann = registry.on_behalf_of(registry.authenticate(registry.create_token("ann", principal="ann").secret))
+        with pytest.raises(UnsupportedAdapter):  # which are not hers to read
+            blend(ann, recipe, AdapterName.parse("t/hers"), device="cpu")
     finally:
         registry.close()
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import registry.http.settings
 import registry.settings
+from registry.domain.figures import Figures
+from registry.http.backlog import Backlog
 from registry.http.look_up_schemas import Resolution
 from registry.http.metrics import Metrics
 
@@ -26,10 +28,11 @@ def test_every_setting_is_listed_once_and_no_other() -> None:
 def test_every_figure_is_listed_once_and_no_other() -> None:
     listed = set(re.findall(r"^\| `(adapters_\w+)`", PAGE, re.MULTILINE))
     metrics = Metrics()
+    metrics.add(Backlog(lambda: Figures({"queued": 1}, {"done": 1.0}, 0.0, {"active": 1}, 0, 0, 0, 0)))
     metrics.count("GET", "/", 200, seconds=0.1)
     told = set(re.findall(r"^# TYPE (\w+)", metrics.text().decode(), re.MULTILINE))
     assert listed == {name for name in told if not name.endswith("_created")}
-    alerts = set(re.findall(r"adapters_http_\w+?(?=_bucket|[\[{])", PAGE))
+    alerts = set(re.findall(r"adapters_\w+?(?=_bucket|[\[{)])", PAGE))
     assert alerts <= listed
 
 

@@ -3,10 +3,12 @@
 import base64
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.domain.webhooks import Message, Patience, new_secret, signed_headers
+from registry.domain.webhook_secrets import WebhookSecrets
+from registry.domain.webhooks import Message, Patience, signed_headers
 
 
 def test_a_signature_is_that_of_the_standards_own_example() -> None:
@@ -22,10 +24,20 @@ def test_a_signature_is_that_of_the_standards_own_example() -> None:
     }
 
 
-def test_a_secret_is_as_long_as_the_standard_asks_for() -> None:
-    first, second = new_secret(), new_secret()
+@pytest.mark.parametrize("key", [None, b"k" * 32])
+def test_a_secret_is_as_long_as_the_standard_asks_for(key: bytes | None) -> None:
+    secrets = WebhookSecrets(key)
+    (_, first), (_, second) = secrets.make(), secrets.make()
     assert first != second
     assert 24 <= len(base64.b64decode(first.removeprefix("whsec_"), validate=True)) <= 64
+
+
+def test_what_is_kept_signs_only_with_the_key_that_it_was_made_with() -> None:
+    ours, theirs, keyless = WebhookSecrets(b"a" * 32), WebhookSecrets(b"b" * 32), WebhookSecrets(None)
+    (kept, secret), (plain, told) = ours.make(), keyless.make()
+    assert ours.open([kept, plain]) == [secret, told]
+    assert theirs.open([kept]) == keyless.open([kept]) == []
+    assert secret not in kept and secret.removeprefix("whsec_") not in kept
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))

@@ -1,6 +1,7 @@
 """A base's index: every tensor's sha256, whatever the files are called; incomplete or pickled bases are refused."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -18,7 +19,9 @@ from safetensors.numpy import load_file, save_file
 
 from registry.domain.bases import BaseIndex
 from registry.domain.errors import InvalidFile
-from registry.formats.base_model import index_base
+from registry.formats import base_model
+from registry.formats.base_files import BaseTree, read_tree
+from registry.formats.base_model import index_base, index_tree
 from registry.formats.gguf import TYPES, read_gguf
 
 PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -76,6 +79,40 @@ def test_the_fingerprint_does_not_depend_on_sharding_or_threads(tmp_path: Path) 
     assert index_base(tmp_path / "whole", workers=1).fingerprint == whole
     changed = {**tensors, "a": tensors["a"] + 1}
     assert index_base(single(tmp_path / "other", changed)).fingerprint != whole
+
+
+class Dribble(io.BytesIO):
+    """A stream that gives little at a time, as from a network."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size or 0, 7))
+
+
+@pytest.mark.parametrize("span", [1, 100, 1 << 20])
+def test_a_base_in_a_store_has_the_index_of_its_folder(
+    span: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = arrays("a", "b", "c", "d")
+    sharded(tmp_path / "parts", {"1.safetensors": {k: tensors[k] for k in "ac"}, "2.safetensors": {"b": tensors["b"]}})
+    (tmp_path / "parts" / "config.json").write_text('{"model_type": "toy"}')
+    for component in ("unet", "text_encoder"):
+        single(tmp_path / "pipeline" / component, tensors, "diffusion_pytorch_model.safetensors")
+    (tmp_path / "pipeline" / "model_index.json").write_text('{"_class_name": "P"}')
+    monkeypatch.setattr(base_model, "_SPAN", span)
+    opened: list[tuple[int, int]] = []
+    for name in ("parts", "pipeline"):
+        folder, seen = tmp_path / name, list[int]()
+        sizes = {f.relative_to(folder).as_posix(): f.stat().st_size for f in folder.rglob("*") if f.is_file()}
+
+        def open_file(path: str, /, *, start: int, length: int, folder: Path = folder) -> Dribble:
+            opened.append((start, length))
+            return Dribble((folder / path).read_bytes()[start : start + length])
+
+        tree = BaseTree(Path(), sizes, open_file)
+        found = index_tree(tree, read_tree(tree), progress=lambda done, _of, seen=seen: seen.append(done))
+        assert found == index_base(folder)
+        assert max(seen) == found.size
+    assert max(length for _, length in opened) < 1000  # nothing is read twice, or as a whole
 
 
 def test_shards_may_repeat_a_tensor_only_with_the_same_bytes(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ OUR_HOOK, HOOK = {"webhook": "1"}, "https://localhost:9/hook"  # a name that lea
 J = "/v1/jobs/{job_id}"
 NO_JOB = {"job_id": "0"}  # whose jobs are whose: see test_jobs.py
 README = {"path": "README.md", "sha256": hashlib.sha256(b"# toy\n").hexdigest(), "size": 6}
+A_BASE = {"files": [README], "dry_run": True}
 MEASURED = {"metrics": {"f1": 0.9}, "dataset": "d", "dataset_sha256": "0" * 64, "examples": [{"id": 1, "f1": 0.9}]}
 ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/v1/ping"): Row(None),
@@ -114,6 +115,13 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", U + "/complete"): Row(None, 404, path=NO_UPLOAD),
     ("PUT", U + "/parts/{number}"): Row(None, 404, path=NO_UPLOAD),
     ("POST", A + "/versions"): Row(Scope.WRITE, body={"files": [README]}),
+    ("POST", A + "/base"): Row(
+        Scope.WRITE,
+        204,
+        body={"files": [README], "dry_run": True},
+        headers={"Idempotency-Key": "one"},
+        path={"name": "base"},
+    ),
     ("GET", "/v1/watch"): Row(None, query="?wait=0&cursor=0", headers={"Accept": "application/json"}),
     ("POST", "/v1/uploads/expire"): Row(OPERATOR, body={}),
     ("GET", "/v1/teams/{team}/quota"): Row(Scope.READ),

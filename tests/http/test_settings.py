@@ -4,6 +4,7 @@ import pytest
 
 from registry.domain.errors import InvalidSetting
 from registry.http.settings import ServerSettings
+from registry.settings import Settings
 
 
 def settings(**environment: str) -> ServerSettings:
@@ -46,3 +47,10 @@ def test_a_server_answers_to_its_public_name_and_that_of_its_machine() -> None:
     found = settings(ADAPTERS_PUBLIC_URL="https://registry.example/adapters/")
     assert found.public_url == "https://registry.example/adapters"
     assert found.hosts == ("127.0.0.1", "localhost", "::1", "registry.example")
+
+
+def test_a_secret_that_could_be_guessed_is_refused() -> None:
+    with pytest.raises(InvalidSetting):
+        Settings.from_environment({"ADAPTERS_SECRET": "short"})
+    assert Settings.from_environment({"ADAPTERS_SECRET": "k" * 32}).secret == b"k" * 32
+    assert "kkk" not in repr(Settings.from_environment({"ADAPTERS_SECRET": "k" * 32}))

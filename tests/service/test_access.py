@@ -205,6 +205,38 @@ def test_the_audit_log_says_who_did_what(peopled: Registry) -> None:
     assert check.lines == last.cursor
 
 
+def test_a_team_is_told_of_once_and_before_all_else_however_it_came_to_be(registry: Registry, tmp_path: Path) -> None:
+    push(registry, tmp_path, AdapterName("pushed", "a"))
+    registry.begin_upload("uploaded", "0" * 64, 5)
+    registry.create_team("made", public=True)
+    registry.create_team("made", public=True)
+    registry.create_team("made")
+    told = [
+        (event.kind, event.payload["team"], event.payload["public"])
+        for event in registry.audit()
+        if "team" in event.kind
+    ]
+    assert told == [
+        ("team.created", "pushed", False),
+        ("team.created", "uploaded", False),
+        ("team.created", "made", True),
+        ("team.visibility", "made", False),
+    ]
+
+
+def test_a_team_that_a_refused_transaction_made_is_not_told_of(registry: Registry) -> None:
+    with pytest.raises(RuntimeError), registry.database.writing() as catalog:
+        catalog.adapters.ensure(OURS, actor="ann", at=registry.clock())
+        raise RuntimeError
+    with registry.database.writing() as catalog:
+        catalog.adapters.ensure(OURS, actor="bob", at=registry.clock())
+        catalog.events.append("adapter.created", OURS, {}, actor="bob")
+    assert [(event.kind, event.actor) for event in registry.audit()][-2:] == [
+        ("team.created", "bob"),
+        ("adapter.created", "bob"),
+    ]
+
+
 @pytest.mark.parametrize("tampering", ["actor", "deleted", "cut"])
 def test_a_changed_audit_log_is_noticed(peopled: Registry, tampering: str) -> None:
     lines = peopled.verify_audit().lines

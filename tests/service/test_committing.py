@@ -79,8 +79,9 @@ def test_what_changes_nothing_is_no_commit(empty: Registry) -> None:
 
 
 def test_a_commit_that_is_sent_again_is_not_made_again(empty: Registry) -> None:
-    one, two = put(empty, "README.md", b"one"), put(empty, "x.txt", b"x")
-    first = commit(empty, one, two)
+    one, two, nothing = put(empty, "README.md", b"one"), put(empty, "x.txt", b"x"), main(empty).id
+    first = commit(empty, one, two, parent=nothing)
+    assert commit(empty, one, two, parent=nothing) == first
     second = commit(empty, Delete("x.txt"), message="tidy", parent=first)
     assert commit(empty, Delete("x.txt"), message="tidy", parent=first) == second
     assert commit(empty, Delete("x.txt"), message="tidy") == second

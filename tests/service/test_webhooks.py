@@ -15,6 +15,7 @@ from registry.domain.documents import event_document
 from registry.domain.errors import DeliveryNotFound, NotAllowed, TargetRefused, WebhookNotFound, WrongUsage
 from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Caller, Role
+from registry.domain.webhook_secrets import WebhookSecrets
 from registry.domain.webhooks import Patience, Webhook, WebhookState
 from registry.service import Registry
 from registry.service.delivering import Deliverer
@@ -189,6 +190,26 @@ def test_a_new_secret_signs_beside_the_former_one(called: Registry, receiver: Re
         with pytest.raises(ValueError, match="not from"):
             verify(secret, newest.headers, newest.body)
     assert both.document["type"] == "ping"
+
+
+def test_with_the_servers_secret_the_database_holds_nothing_that_signs(called: Registry, receiver: Receiver) -> None:
+    plain, verify = hook(called, receiver), documented_verify()
+    called.webhook_secrets = WebhookSecrets(b"k" * 32)
+    made = hook(called, receiver)
+    fresh = called.rotate_secret(plain.webhook.id, overlap=timedelta(0))
+    with called.database.reading() as catalog:
+        kept = [*catalog.webhooks.secrets(made.webhook.id, called.clock())]
+        kept += catalog.webhooks.secrets(plain.webhook.id, called.clock())
+    assert not any(key.startswith("whsec_") for key in kept)
+    for webhook in (made, fresh):
+        assert called.test_webhook(webhook.webhook.id).delivered
+        verify(webhook.secret, receiver.received[-1].headers, receiver.received[-1].body)
+    called.webhook_secrets = WebhookSecrets(b"another" * 8)
+    move(called, 1)
+    failed = until(called, made.webhook, lambda now: now.attempts > 0)
+    assert "another ADAPTERS_SECRET" in (failed.error or "")
+    called.rotate_secret(made.webhook.id)
+    assert called.test_webhook(made.webhook.id).delivered
 
 
 def test_where_a_name_leads_is_judged_when_it_is_connected_to(called: Registry, receiver: Receiver) -> None:

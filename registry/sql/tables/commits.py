@@ -11,7 +11,8 @@ from registry.sql.tables.base import CommitId, Digest, Key, Row, RowId, UtcDateT
 class CommitRow(Row):
     """An immutable file tree. The commits of an adapter in `id` order are the history of main.
 
-    `number` is the version whose content it holds, if it holds an adapter.
+    `number` is the version whose content it holds, if it holds an adapter; `base_fingerprint` is the base model that
+    it holds instead.
     """
 
     __tablename__ = "commits"
@@ -24,6 +25,7 @@ class CommitRow(Row):
     author: Mapped[str]
     message: Mapped[str]
     number: Mapped[int | None] = mapped_column(RowId)
+    base_fingerprint: Mapped[str | None] = mapped_column(Digest, index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

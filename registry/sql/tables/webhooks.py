@@ -12,7 +12,7 @@ class WebhookRow(Row):
     """Where a team's events are sent. `cursor` is the last event that is done with.
 
     `attempts`, `failed_since`, `next_at` and `error` are about the message at the head of the line. Whoever sends has
-    the lease, and writes nothing without it. The secrets stand as they are: without them nothing could be signed.
+    the lease, and writes nothing without it. Secrets: see `registry.domain.webhook_secrets`.
     """
 
     __tablename__ = "webhooks"

@@ -17,7 +17,7 @@ from registry.blobs import parts
 from registry.domain.quotas import Quota
 from registry.domain.rights import Role
 from tests.http.conftest import Client, Server
-from tests.http.hub.writing import Desk, api_of
+from tests.http.hub.writing import Desk, api_of, refused
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 MIB = 1 << 20
@@ -214,7 +214,9 @@ def test_a_quota_is_told_to_the_client(desk: Desk, tmp_path: Path) -> None:
     path.write_bytes(content(2 * MIB, 10))
     desk.registry.set_quota("ours", Quota(bytes=MIB))
     try:
-        with pytest.raises(ValueError, match="may have"):
+        error = batch(desk, path.read_bytes())["objects"][0]["error"]
+        assert (error["code"], "may have 1,048,576" in error["message"]) == (422, True)
+        with refused(507, "may have"):  # and before that, when the client asks what to do with the file
             desk.api.upload_file(repo_id=desk.repo, path_or_fileobj=str(path), path_in_repo="a.json")
     finally:
         desk.registry.set_quota("ours", Quota())
