@@ -1,5 +1,6 @@
 """A .gitignore, held against git itself."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def ignored_by_git(folder: Path, text: str) -> set[str]:
     return {path for path in found.stdout.split("\0") if path}
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git itself is what is compared with")
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LINES, max_size=4))
 def test_it_leaves_out_what_git_leaves_out(repository: Path, lines: list[str]) -> None:

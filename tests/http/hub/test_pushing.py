@@ -13,6 +13,7 @@ from urllib3.exceptions import ProtocolError
 
 from registry.domain.reference import AdapterName, Reference
 from registry.http.hub.commit_lines import MOST_LINES, MOST_OF_A_LINE
+from registry.http.limits import MOST
 from tests.factories import TOY, write_adapter
 from tests.http.hub.writing import Desk, api_of, refused
 
@@ -206,6 +207,16 @@ def test_a_body_that_is_none_of_a_commit_is_refused(desk: Desk, body: bytes, sta
     answer = desk.post("commit/main", body=body)
     assert (answer.status, said in answer.json()["error"]) == (status, True), answer.data
     assert desk.registry.adapter(AdapterName.parse(desk.repo)).head is None
+
+
+def test_only_the_calls_that_need_them_take_large_documents(desk: Desk) -> None:
+    files = [{"path": f"{number}.txt", "size": 600, "sample": "A" * 700} for number in range(3_000)]
+    answer = desk.post("preupload/main", json={"files": files})
+    assert (answer.status, len(answer.json()["files"])) == (200, 3_000)
+    large = b" " * (MOST + 1)
+    for path in (f"/api/models/{desk.repo}%2Fcommit%2Fmain/settings", f"/api/models/{desk.repo}/tag/commit"):
+        method = "PUT" if path.endswith("settings") else "POST"
+        assert desk.ann.request(method, path, body=large).status == 413
 
 
 def test_a_body_comes_in_any_pieces_and_a_cut_one_leaves_nothing(desk: Desk) -> None:
