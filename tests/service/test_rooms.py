@@ -4,9 +4,6 @@ from itertools import combinations
 
 from registry.service import Registry
 
-# Working wraps what Publishing does, so that a job ends in the transaction that publishes.
-MEANT = {("Working", "Publishing", "_publish")}
-
 
 def test_no_room_hides_what_another_one_defines() -> None:
     rooms = [room for room in Registry.__mro__ if room.__module__.startswith("registry.service.")]
@@ -17,4 +14,4 @@ def test_no_room_hides_what_another_one_defines() -> None:
         for name in vars(above).keys() & vars(below).keys()
         if not name.startswith("__")
     }
-    assert hidden == MEANT
+    assert not hidden
