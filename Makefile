@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help environment demo serve test test-ceph test-llamacpp test-peers check check-docker bench bench-compose bench-http \
-	bench-hub bench-quality clean
+	bench-hub bench-quality soak clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ test-llamacpp: $(READY)  ## build llama-cpp-python in an environment of its own,
 
 test-peers: $(READY)  ## diffusers and LyCORIS, in an environment of their own, read what we write and write what we read
 	PYTHON=$(BIN)/python tests/peers/run $(ARGS)
+
+soak: $(READY)  ## a collector that never rests beside pushes, pulls and deletions, on SQLite; ARGS=DATABASE_URL for another
+	$(BIN)/python -m tests.soak.collection --seconds 600 $(ARGS)
 
 check: $(READY)  ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .

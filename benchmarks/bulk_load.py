@@ -72,11 +72,14 @@ def _without_indexes(connection: Connection) -> Iterator[None]:
 
 
 def _values(table: Table, rows: Iterable[dict[str, Any]], convert: dict[str, Convert]) -> Iterator[tuple[Any, ...]]:
+    """Of each row its values in the table's order; what it doesn't say of a column that may be NULL is NULL."""
     ordered = itemgetter(*(column.name for column in table.columns))
+    unsaid = {column.name: None for column in table.columns if column.nullable}
     for row in rows:
+        whole = unsaid | row
         for name, converted in convert.items():
-            row[name] = None if row[name] is None else converted(row[name])
-        yield ordered(row)
+            whole[name] = None if whole[name] is None else converted(whole[name])
+        yield ordered(whole)
 
 
 def _sqlite_converters(table: Table) -> dict[str, Convert]:

@@ -41,6 +41,7 @@ from registry.sql.engine import Database
 
 OF_EMPTY, OF_MLFLOW = 0.5, 90.0  # times their requests/s, which kept look-ups are to reach
 WARM_UP = 3.0  # seconds, in which every worker is asked for every alias
+WARM_UP_OF_MLFLOW = 20.0  # its workers take so long until they are as fast as they get
 HOT = 100  # aliases that are asked for again and again
 COLUMNS = (
     "database",
@@ -91,8 +92,7 @@ def _fill(url: str, size: int) -> str:
 
 def _measure(loads: Mapping[str, tuple[Load, int]], mlflow: Served | None, *, rounds: int) -> dict[str, Figures]:
     if mlflow is not None:
-        asked = tuple(_request(mlflow_look_up(number)) for number in range(MODELS))
-        loads = {**loads, "MLflow": (Load(mlflow.port, asked, seconds=1.0), mlflow.group)}
+        loads = {**loads, "MLflow": (_load_of(mlflow), mlflow.group)}
     for load, group in loads.values():
         measure(replace(load, seconds=WARM_UP), Figures(), group=group)
     figures = {what: Figures() for what in loads}
@@ -100,6 +100,11 @@ def _measure(loads: Mapping[str, tuple[Load, int]], mlflow: Served | None, *, ro
         for what, (load, group) in loads.items():
             measure(load, figures[what], group=group)
     return figures
+
+
+def _load_of(mlflow: Served) -> Load:
+    asked = tuple(_request(mlflow_look_up(number)) for number in range(MODELS))
+    return Load(mlflow.port, asked, seconds=1.0)
 
 
 def _loads(served: Served, secret: str, size: int) -> dict[str, tuple[Load, int]]:
@@ -171,6 +176,7 @@ def main() -> int:
         if not given.without_mlflow:
             program = stack.enter_context(mlflow_environment(given.mlflow))
             mlflow, told = stack.enter_context(mlflow_server(program)), f"MLflow {mlflow_version(program)}, "
+            measure(replace(_load_of(mlflow), seconds=WARM_UP_OF_MLFLOW), Figures(), group=mlflow.group)
         rows = run(sizes, given.databases.split(","), workers, rounds=given.rounds, mlflow=mlflow)
     notes = [
         f"{told}{CLIENTS} client processes of {CONNECTIONS} connections each share {machine()['cores']} cores with the "

@@ -5,6 +5,7 @@ Knows nothing of what commands do.
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,10 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 # A minus in front of a number, an adapter's name or a parenthesis: no option of ours looks like that.
 _EXPRESSION = re.compile(r"-\s*(?:[0-9.(]|[A-Za-z0-9._-]+[/(]).*", re.DOTALL)
+
+
+_DURATION = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Command(click.Command):
@@ -103,7 +108,22 @@ class AssignmentType(click.ParamType[tuple[str, str]]):
         return key, text
 
 
+class DurationType(click.ParamType[timedelta]):
+    """A time as 90s, 30m, 36h or 7d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = _DURATION.fullmatch(value)
+        if found is None:
+            self.fail(f"{value!r} is not a time: write 90s, 30m, 36h or 7d", param, ctx)
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
 REFERENCE = ReferenceType()
+DURATION = DurationType()
 ADAPTER_NAME = AdapterNameType()
 ASSIGNMENT = AssignmentType()
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -61,6 +61,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "revoke": Entry("cli.stewardship:revoke", "Withdraw a version for good: it can't be read any more."),
         "edit": Entry("cli.editing:edit", "Say what an adapter is for."),
         "delete": Entry("cli.editing:delete", "Delete an adapter with all its versions."),
+        "purge": Entry("cli.collection:purge", "Erase the bytes of a version, or of an adapter, at once and for good."),
         "base": Entry("cli.bases:base", "Register and publish base models, which adapters are checked against."),
     },
     "A server and who may use it": {
@@ -75,7 +76,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "audit": Entry("cli.audit:audit", "Read and verify the log of what everybody did."),
     },
     "The registry and the program": {
+        "gc": Entry("cli.collection:gc", "Remove stored bytes that nothing refers to any more."),
         "verify": Entry("cli.stewardship:verify", "Check that every stored byte is still there and unchanged."),
+        "repair": Entry("cli.stewardship:repair", "Replace what `verify` found damaged by what another store has."),
         "migrate": Entry("cli.program:migrate", "Bring the database to this program's schema."),
         "completion": Entry("cli.program:completion", "Print the script that completes commands in your shell."),
         "version": Entry("cli.program:version", "Print the program's version."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.browse import evaluation_table
-from cli.client import opened
+from cli.client import opened, refuse_on_server
 from cli.command import ASSIGNMENT, FILE, Commands, command, reference_argument
 from cli.facts import status_text
 from cli.output import Output, facts, heading, next_step, say, table
@@ -20,7 +20,7 @@ from registry.domain.records import Status, Version
 from registry.domain.reference import Reference, Selector
 
 if TYPE_CHECKING:
-    from registry.service.stewardship import Verification
+    from registry.service.integrity import Repair, Verification
 
 _LARGEST_FILE = 4 * LONGEST  # bytes: what is kept has no blanks
 
@@ -169,6 +169,32 @@ def verify(out: Output, reference: Reference | None, deep: bool) -> None:
     out.answer({**asdict(found), "damage": [asdict(damage) for damage in found.damage]}, lambda: _describe_check(found))
     if found.damage:
         raise DamageFound(len(found.damage), found.blobs)
+
+
+@command("repair", "adapters repair --from file:///mnt/backup/blobs")
+@click.option("--from", "source", required=True, metavar="URL", help="Another store, as in ADAPTERS_BLOBS_URL.")
+def repair(out: Output, source: str) -> None:
+    """Replace what `verify` found damaged by what another store has.
+
+    Each blob's bytes are verified before they take the place of damaged ones. What is whole again is served again.
+    """
+    refuse_on_server(
+        "repair", "the other store's credentials are this machine's", "run it where the server's settings are"
+    )
+    from registry.blobs.locate import open_store  # lazy: start-up time
+
+    store = open_store(source)
+    with opened() as registry, out.progress() as progress:
+        found = registry.repair(store, progress=progress)  # type: ignore[union-attr]
+    out.answer(asdict(found), lambda: _describe_repair(found))
+    if found.left:
+        raise DamageFound(len(found.left), len(found.left) + len(found.repaired))
+
+
+def _describe_repair(found: "Repair") -> None:
+    say(f"{count(len(found.repaired), 'blob')} repaired" if found.repaired else "nothing was repaired")
+    for sha256 in found.left:
+        say(f"{short_digest(sha256)} is damaged, and the other store hasn't it whole")
 
 
 def _describe_check(found: "Verification") -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 BLOCK = 2048  # rows of a factor that are turned into float64 at once
 NOISE = 1e-8  # of the largest singular value: below it, Gram matrices in float64 tell nothing
 
+_PIVOT = 1e-3  # of the largest: below it Cholesky's factor is nearly singular
 _CANCELLED = 1e-6  # of the squared sizes of the parts: a squared norm below it has lost its digits
 
 
@@ -53,8 +54,7 @@ class Grams:
         live = (size_left > 0) & (size_right > 0)
         balance = torch.where(live, (size_right / size_left) ** 0.25, torch.zeros_like(size_left))
         inverse = torch.where(live, 1 / balance, torch.zeros_like(balance))
-        values, vectors = torch.linalg.eigh(self.right * inverse[:, None] * inverse)
-        root = vectors * values.clamp(min=0).sqrt()
+        root = _root(self.right * inverse[:, None] * inverse)
         squares: Tensor = torch.linalg.eigvalsh(root.T @ (self.left * balance[:, None] * balance) @ root)
         found = squares.clamp(min=0).sqrt().flip(0)
         return found * (found > NOISE * (size_left * size_right).sqrt().sum())
@@ -63,6 +63,17 @@ class Grams:
         """Inner products of the parts that a sum consists of: (parts, parts). `columns`: of each part, in order."""
         choice = _owners(tuple(columns)).to(self.left)
         return choice.T @ (self.left * self.right) @ choice
+
+
+def _root(gram: Tensor) -> Tensor:
+    """S with S S.T = gram: Cholesky's factor, or eigenvectors where that loses digits or there is none."""
+    root: Tensor
+    root, failed = torch.linalg.cholesky_ex(gram)
+    pivots = root.diagonal()
+    if failed or not float(pivots.min()) > _PIVOT * float(pivots.max()):
+        values, vectors = torch.linalg.eigh(gram)
+        root = vectors * values.clamp(min=0).sqrt()
+    return root
 
 
 @lru_cache(maxsize=64)

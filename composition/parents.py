@@ -7,7 +7,7 @@ up over its places; functions on the way count as 1. Knows deltas and recipes, n
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Self
 
 import torch
@@ -185,15 +185,19 @@ def count_conflicts(deltas: Sequence[LowRank], *, every_entry: bool = False) -> 
         return None
     out, inside = deltas[0].shape
     sample = not every_entry and out * inside > _SMALL
-    factors = _sampled(deltas) if sample else [(_signed(delta, delta.B), delta.A.float()) for delta in deltas]
+    factors = [_signed(_sampled(delta) if sample else delta) for delta in deltas]
     rows = len(factors[0][0])
     found = sum(_both_signs([b[i : i + _TILE] @ a for b, a in factors]) for i in range(0, rows, _TILE))
     return Conflicts(found, rows * factors[0][1].shape[1], out * inside)
 
 
-def _sampled(deltas: Sequence[LowRank]) -> list[tuple[Tensor, Tensor]]:
-    rows, columns = (places.to(deltas[0].A.device) for places in _sample(deltas[0].shape))
-    return [(_signed(delta, delta.B[rows]), delta.A[:, columns].float()) for delta in deltas]
+def _sampled(delta: LowRank) -> LowRank:
+    rows, columns = (places.to(delta.A.device) for places in _sample(delta.shape))
+    return LowRank(delta.A.index_select(1, columns), delta.B.index_select(0, rows), delta.scaling)
+
+
+def _signed(delta: LowRank) -> tuple[Tensor, Tensor]:
+    return delta.B.float() if delta.scaling > 0 else -delta.B.float(), delta.A.float()
 
 
 @lru_cache(maxsize=64)
@@ -204,13 +208,7 @@ def _sample(shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return rows, columns
 
 
-def _signed(delta: LowRank, rows: Tensor) -> Tensor:
-    return rows.float() if delta.scaling > 0 else -rows.float()
-
-
 def _both_signs(tiles: Sequence[Tensor]) -> int:
-    plus, minus = tiles[0] > 0, tiles[0] < 0
-    for tile in tiles[1:]:
-        plus |= tile > 0
-        minus |= tile < 0
-    return int((plus & minus).sum())
+    """In how many places one of the tiles is above 0 and one below."""
+    least, most = reduce(torch.minimum, tiles), reduce(torch.maximum, tiles)
+    return int(torch.minimum(most, -least).clamp_(min=0).sign_().sum(dtype=torch.float64))  # counting is slower

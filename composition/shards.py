@@ -19,7 +19,7 @@ from registry.domain.errors import InvalidFile
 from registry.formats.base_files import StoredBase, StoredTensor
 
 DTYPES: Mapping[str, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-CHUNK = 2 << 20  # bytes read at once
+CHUNK = 1 << 20  # bytes read at once
 
 _BLOCK = 1 << 17  # elements computed at once: a float32 copy of them stays in a core's second cache
 

@@ -25,7 +25,14 @@ from registry.domain.errors import (
     NotAuthenticated,
     StorageFailure,
 )
-from registry.domain.jobs import CompositionOrder, JobKind, JobProgress, JobState, VerificationOrder
+from registry.domain.jobs import (
+    CollectionOrder,
+    CompositionOrder,
+    JobKind,
+    JobProgress,
+    JobState,
+    VerificationOrder,
+)
 from registry.service import Registry
 from registry.service.working import LEASE, MOST_ATTEMPTS, Claimed
 
@@ -44,7 +51,7 @@ class Stopped(Exception):
 
 def kinds_here() -> tuple[JobKind, ...]:
     """What can be done here: compositions need torch."""
-    return tuple(JobKind) if find_spec("torch") else (JobKind.VERIFY,)
+    return tuple(JobKind) if find_spec("torch") else (JobKind.VERIFY, JobKind.COLLECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,8 @@ class Worker:
         theirs = self.registry.on_behalf_of(claimed.caller)
         if claimed.job.kind is JobKind.VERIFY:
             self._verify(theirs, claimed, pulse)
+        elif claimed.job.kind is JobKind.COLLECT:
+            self._collect(theirs, claimed, pulse)
         else:
             self._compose(theirs, claimed, pulse)
 
@@ -119,6 +128,11 @@ class Worker:
         order = VerificationOrder.from_document(claimed.job.order)
         version = theirs.peek(order.version) if order.version else None
         found = theirs.verify(version, deep=order.deep, progress=pulse.progress)
+        self.registry.end_job(claimed.job, claimed.claim, JobState.DONE, result=asdict(found))
+
+    def _collect(self, theirs: Registry, claimed: Claimed, pulse: "Pulse") -> None:
+        order = CollectionOrder.from_document(claimed.job.order)
+        found = theirs.collect(grace=order.grace, dry_run=order.dry_run, progress=pulse.progress)
         self.registry.end_job(claimed.job, claimed.claim, JobState.DONE, result=asdict(found))
 
     def _compose(self, theirs: Registry, claimed: Claimed, pulse: "Pulse") -> None:

@@ -18,13 +18,13 @@ from registry.domain.records import Page, Version
 from registry.domain.reference import AdapterName, Reference
 
 if TYPE_CHECKING:
-    from registry.service.stewardship import Verification
+    from registry.service.integrity import Verification
 
 T = TypeVar("T")
 _ACCEPTED = 202
 
 
-def _silent(_what: str, _done: int, _total: int) -> None:
+def silent(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
@@ -42,8 +42,7 @@ class Jobs(Lookups):
     def submit_verification(self, reference: Reference | None = None, *, deep: bool = False) -> Job:
         """Ask for a check of stored bytes: of one version, or (an operator) of all."""
         wanted = {"ref": str(reference) if reference else None, "deep": deep}
-        answer = self.connection.request("POST", "/v1/verifications", json=wanted)
-        return self._read(lambda found: _job(found["job"]), answer.document)
+        return self._accepted(self.connection.request("POST", "/v1/verifications", json=wanted).document)
 
     def job(self, job_id: str) -> Job:
         """A job."""
@@ -60,7 +59,7 @@ class Jobs(Lookups):
         """Cancel a job."""
         return self._read(_job, self.connection.request("DELETE", _path(job_id)).document)
 
-    def compose(self, order: CompositionOrder, *, progress: Progress = _silent) -> dict[str, Any]:
+    def compose(self, order: CompositionOrder, *, progress: Progress = silent) -> dict[str, Any]:
         """Compose and publish on the server; returns the document of what came of it. Raises what the job met."""
         submitted = self.submit(order)
         if submitted.job is None:
@@ -68,11 +67,14 @@ class Jobs(Lookups):
         return self._result(submitted.job, _checked_composition, progress)
 
     def verify(
-        self, version: Version | None = None, *, deep: bool = False, progress: Progress = _silent
+        self, version: Version | None = None, *, deep: bool = False, progress: Progress = silent
     ) -> "Verification":
         """Let the server look at every blob (of one version, or of all)."""
         reference = Reference.parse(version.reference) if version else None
         return self._result(self.submit_verification(reference, deep=deep), _verification, progress)
+
+    def _accepted(self, document: Any) -> Job:
+        return self._read(lambda found: _job(found["job"]), document)
 
     def _result(self, job: Job, read: Callable[[Any], T], progress: Progress) -> T:
         job = wait_for(job, lambda: self.job(job.id), progress)
@@ -126,7 +128,7 @@ def _checked_composition(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verification(document: Mapping[str, Any]) -> "Verification":
-    from registry.service.stewardship import Damage, Verification  # lazy: start-up time
+    from registry.service.integrity import Damage, Verification  # lazy: start-up time
 
     damage = tuple(
         Damage(

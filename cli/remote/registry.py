@@ -2,10 +2,10 @@
 
 from cli.remote.access import Access
 from cli.remote.changes import Changes
+from cli.remote.collecting import Collecting
 from cli.remote.connection import Connection
 from cli.remote.editing import Editing
 from cli.remote.gates import Gates
-from cli.remote.jobs import Jobs
 from cli.remote.keyring import Keyring
 from cli.remote.origin import origin_of, server_url
 from cli.remote.transfers import Transfers
@@ -13,7 +13,7 @@ from cli.remote.webhooks import Webhooks
 from registry.settings import Settings
 
 
-class RemoteRegistry(Transfers, Changes, Gates, Jobs, Access, Webhooks, Editing):
+class RemoteRegistry(Transfers, Changes, Gates, Collecting, Access, Webhooks, Editing):
     """Everything that commands do with a registry; the same records come back, and the same errors."""
 
 

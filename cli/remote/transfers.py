@@ -16,6 +16,7 @@ from registry.domain import from_documents as records
 from registry.domain.digest import sha256_stream
 from registry.domain.errors import BaseNotFound, FileNotInVersion
 from registry.domain.records import BaseModel, FileEntry, Version
+from registry.domain.resending import resending
 
 if TYPE_CHECKING:
     from cli.remote.connection import Answer
@@ -50,9 +51,12 @@ class Transfers(Changes):
             settle_base(_ServersBases(self), spec, submission.base)
         files = _hashed(selection.folder, selection.kept, progress)
         self._submit(submission, files, dry_run=True)
-        self._send(submission.name.team, selection.folder, files, progress)
-        publication = self._publish(submission, files)
-        return replace(publication, left_out=selection.left_out)
+
+        def publish() -> "Publication":
+            self._send(submission.name.team, selection.folder, files, progress)
+            return self._publish(submission, files)
+
+        return replace(resending(publish), left_out=selection.left_out)
 
     def publish_base(self, folder: Path, submission: "Submission", *, progress: "Progress" = _silent) -> "Publication":
         """Publish a folder with a whole base model; only what the team hasn't brought before is sent."""

@@ -44,7 +44,7 @@
     │   ├── UnknownXorb                     a shard that names a xorb which the team hasn't (any more)
     │   ├── JobUnfinished, JobEnded         the result of a job that runs; cancelling one that doesn't
     │   └── ClaimLost                       a worker's job is another worker's by now, or was cancelled
-    ├── DamageFound                exit 1   stored bytes are missing or changed
+    ├── DamageFound, Damaged       exit 1   stored bytes are missing or changed; a version whose bytes are
     ├── NotEnoughSpace             exit 1   the disk has no room for what would be written
     ├── NotEnoughMemory            exit 1   a module that a device's memory can't hold
     ├── AuditBroken                exit 1   lines of the audit log are not what was written
@@ -788,6 +788,17 @@ class DamageFound(AdaptersError):
 
     damaged: int
     blobs: int
+
+
+@dataclass(eq=False)
+class Damaged(AdaptersError):
+    template: ClassVar[str] = "{reference} can't be served: a stored file of it is damaged: {problem}"
+    hint_template: ClassVar[str] = (
+        "push the same content again, or let an operator run `adapters repair`; other versions are served"
+    )
+
+    reference: str
+    problem: str
 
 
 @dataclass(eq=False)

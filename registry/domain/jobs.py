@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +18,7 @@ REPORTS = ("sample", "full")
 class JobKind(StrEnum):
     COMPOSE = "compose"
     VERIFY = "verify"
+    COLLECT = "collect"
 
 
 class JobState(StrEnum):
@@ -99,6 +100,23 @@ class VerificationOrder:
         """What `document` wrote."""
         version = document["version"]
         return cls(Reference.parse(version) if version else None, document["deep"])
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionOrder:
+    """Blobs to be removed that nothing has referred to for the grace; with `dry_run`, to be counted."""
+
+    grace: timedelta
+    dry_run: bool
+
+    def document(self) -> dict[str, Any]:
+        """The order as a JSON value."""
+        return {"grace": self.grace.total_seconds(), "dry_run": self.dry_run}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """What `document` wrote."""
+        return cls(timedelta(seconds=document["grace"]), document["dry_run"])
 
 
 @dataclass(frozen=True, slots=True)

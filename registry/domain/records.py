@@ -204,6 +204,7 @@ class Version:
     metadata: dict[str, str]
     created_at: datetime
     files: tuple[FileEntry, ...] = ()
+    damage: str | None = None
 
     @property
     def reference(self) -> str:

@@ -17,6 +17,7 @@ from registry.http import (
     audit,
     base_files,
     bases,
+    collecting,
     comparing,
     compositions,
     errors,
@@ -79,6 +80,7 @@ ROOMS = (
     watch,
     webhooks,
     quotas,
+    collecting,
 )
 
 

@@ -15,6 +15,7 @@ from registry.domain.errors import (
     AdaptersError,
     BaseConflict,
     Conflict,
+    Damaged,
     DatabaseFailure,
     DigestMismatch,
     Failure,
@@ -52,6 +53,7 @@ STATUS: Mapping[type[AdaptersError], int] = {
     DatabaseFailure: 503,
     StorageFailure: 503,
     NotEnoughSpace: 507,
+    Damaged: 500,
     Failure: 500,
 }
 _USAGE = 400  # what is left in the tree is wrong usage

@@ -104,6 +104,33 @@ class Damage(Shape):
     aliases: list[str]
 
 
+class Collection(Shape):
+    """What came of a collection: what `adapters gc --json` prints."""
+
+    model_config = example(
+        dry_run=False, grace=86400.0, blobs=3, bytes=8_400_000, unknown=1, waiting=2, waiting_bytes=5_600_000
+    )
+
+    dry_run: bool
+    grace: float
+    blobs: int
+    bytes: int
+    unknown: int
+    waiting: int
+    waiting_bytes: int
+
+
+class Purge(Shape):
+    """What was purged: `kept` of its contents somebody else has."""
+
+    model_config = example(subject="acme/support@v3", blobs=2, bytes=2_800_000, kept=1)
+
+    subject: str
+    blobs: int
+    bytes: int
+    kept: int
+
+
 class Verification(Shape):
     """What came of a verification: what `adapters verify --json` prints."""
 

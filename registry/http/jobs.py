@@ -85,7 +85,7 @@ async def job(request: Request, registry: Asked, job_id: JobId, wait: Wait = 0.0
     "/jobs/{job_id}/result",
     operation_id="jobs_result",
     summary="What came of a job that is done",
-    responses=documented(schemas.Composition | schemas.Verification, 403, 404, 409),
+    responses=documented(schemas.Composition | schemas.Verification | schemas.Collection, 403, 404, 409),
 )
 def result(registry: Asked, job_id: JobId) -> dict[str, Any]:
     return registry.job_result(job_id)

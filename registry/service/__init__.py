@@ -21,11 +21,14 @@
     monitoring.py    how much waits and is under way
     webhooks.py      whom to tell; delivering.py tells them, upkeep.py is the thread in a server that does so
     quotas.py        how much a team may keep
+    collecting.py    what nothing refers to goes after a grace, and why no race can lose bytes
+    purging.py       what must go goes at once
     editing.py       what an adapter is described by, and its deletion
     access.py        teams, members, tokens, the audit log
     jobs.py          compositions and verifications that are asked for now and done later
     working.py       the same for those who do them: claims, leases, ends
-    stewardship.py   evaluations, statuses, verification
+    stewardship.py   evaluations, statuses
+    integrity.py     whether stored bytes are whole: verification, scrubbing, repair
 
 A use case owns its transaction. This layer knows no HTTP, no command line and no tensors.
 """
@@ -35,10 +38,10 @@ from registry.service.aliases import Aliases
 from registry.service.bases import Bases
 from registry.service.committing import Committing
 from registry.service.comparison import Comparison
-from registry.service.editing import Editing
 from registry.service.gates import Gates
 from registry.service.history import History
 from registry.service.monitoring import Monitoring
+from registry.service.purging import Purging
 from registry.service.quotas import Quotas
 from registry.service.rebuilding import Rebuilding
 from registry.service.repositories import Repositories
@@ -65,6 +68,7 @@ class Registry(
     Aliases,
     Tags,
     Stewardship,
+    Purging,
     Comparison,
     Gates,
     Access,
@@ -72,6 +76,5 @@ class Registry(
     Monitoring,
     Webhooks,
     Quotas,
-    Editing,
 ):
     """Everything that one can do with a registry, embedded or behind a server."""

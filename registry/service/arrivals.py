@@ -68,8 +68,10 @@ class Arrivals(UseCases):
         return upload
 
     def _arrival(self, upload: Upload) -> Arrival:
-        """How far an upload is. Raises UploadNotFound when the store has forgotten it."""
+        """How far an upload is. Raises UploadNotFound when the store has forgotten it, or what came of it."""
         if upload.completed_at:
+            if not self._is_kept(upload.team, upload.sha256, upload.size):
+                raise UploadNotFound(upload.id)
             return Arrival(upload, State.DONE)
         if self._is_verified(upload):
             return Arrival(upload, State.VERIFYING)
@@ -85,6 +87,10 @@ class Arrivals(UseCases):
     def _is_stored(self, sha256: str, size: int) -> bool:
         stat = self.blobs.stat(sha256)
         return stat is not None and stat.size == size
+
+    def _is_kept(self, team: str, sha256: str, size: int) -> bool:
+        """Whether a team has a file, which then stays for the grace from now at least."""
+        return bool(self.possessed(team, [sha256])) and self._is_stored(sha256, size)
 
     def _open(self, upload: Upload, there: Mapping[int, int]) -> Arrival:
         parts = parts_of(upload)

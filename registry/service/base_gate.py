@@ -12,8 +12,9 @@ from registry.domain.errors import BaseNotFound, InvalidBase, OtherLine
 from registry.domain.records import Commit, FileEntry
 from registry.domain.reference import AdapterName
 from registry.service.bases import BaseClaim, Draft, check_label
-from registry.service.core import Progress, UseCases, silent
+from registry.service.core import Progress, silent
 from registry.service.inspection import check_base, inspect_base
+from registry.service.integrity import Integrity
 from registry.sql.catalog import Catalog
 
 _SHOWN = 12  # digits of a fingerprint in messages
@@ -30,7 +31,7 @@ class WholeBase:
 Checked = Draft | WholeBase | None  # what is submitted, after every check that needs no lock: None is neither
 
 
-class BaseGate(UseCases):
+class BaseGate(Integrity):
     """Check base models, and name them."""
 
     def _check_line(self, catalog: Catalog, name: AdapterName, *, base: bool) -> bool:

@@ -105,12 +105,13 @@ class Committing(Publishing):
         """Store small files for a commit. Raises TeamNotFound, NotAllowed, QuotaExceeded, DigestMismatch."""
         with self.database.reading() as catalog:
             self.require_team(catalog, team, Scope.WRITE)
-            known = catalog.blobs.possessed(team, [content.sha256 for content in contents])
             limited = catalog.quotas.find(team) is not None
+        known = self.possessed(team, [content.sha256 for content in contents])
         new = [content for content in contents if content.sha256 not in known or not self.blobs.stat(content.sha256)]
         if limited:
             self._note_incoming(team, new)
         for content in new:
+            self.make_room(content.sha256)
             self.blobs.put(content.read(), sha256=content.sha256, size=content.size)
         if new:
             sizes = {content.sha256: content.size for content in new}
@@ -189,8 +190,7 @@ class Committing(Publishing):
         unsized = {file.sha256 for file in changes.additions if file.size is None}
         if not unsized:
             return list(changes.changes)
-        with self.database.reading() as catalog:
-            possessed = catalog.blobs.possessed(changes.name.team, unsized)
+        possessed = self.possessed(changes.name.team, unsized)
         sizes = {sha256: self._size_of(sha256) for sha256 in possessed}
         return [_with_size(change, sizes) for change in changes.changes]
 

@@ -23,6 +23,7 @@ from registry.domain.errors import (
 )
 from registry.domain.records import Upload
 from registry.service.arrivals import Arrival, Arrivals, parts_of, refuse_spoilt
+from registry.service.integrity import Integrity
 
 HELD = timedelta(seconds=30)
 BEAT = 5.0  # seconds between two notes of how far it is
@@ -41,7 +42,7 @@ def _is_lasting(error: BaseException | None) -> TypeGuard[AdaptersError]:
     return isinstance(error, AdaptersError) and not isinstance(error, Conflict | Absent)
 
 
-class Completion(Arrivals):
+class Completion(Arrivals, Integrity):
     """Complete uploads."""
 
     def complete_upload(self, upload_id: str, *, stopping: Callable[[], bool] = _never) -> Arrival:
@@ -63,6 +64,7 @@ class Completion(Arrivals):
 
     def _complete(self, upload: Upload, stopping: Callable[[], bool]) -> None:
         try:
+            self.make_room(upload.sha256)
             if not self._was_kept(upload):
                 with self._held(upload, stopping) as watch:
                     self.blobs.finish_parts(parts_of(upload))

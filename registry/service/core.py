@@ -3,12 +3,12 @@
 Rights are asked for here, in the service, so that every door (commands, HTTP, jobs) has the same ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Self
 
 from registry.blobs.store import BlobStore
-from registry.domain.errors import AdapterNotFound, NotAllowed, TeamNotFound
+from registry.domain.errors import AdapterNotFound, BlobNotFound, NotAllowed, TeamNotFound
 from registry.domain.records import LOCAL_OWNER
 from registry.domain.reference import AdapterName
 from registry.domain.rights import Caller, Scope
@@ -99,6 +99,32 @@ class UseCases:
         """Refuse what only those who run the registry may do. Raises NotAllowed."""
         if not self.caller.operates:
             raise NotAllowed(self.actor, action, subject)
+
+    def possessed(self, team: str, digests: Collection[str]) -> set[str]:
+        """Those of the digests that a team has: they stay for the grace from now at least.
+
+        Of one that nothing refers to yet it isn't sure that the store has it: look afterwards.
+        """
+        with self.database.reading() as catalog:
+            found = catalog.blobs.possessed(team, digests)
+            idle = catalog.blobs.idle(found)
+        if idle:
+            with self.database.writing() as catalog:
+                catalog.blobs.lease(idle, at=self.clock())
+                found = catalog.blobs.possessed(team, digests)
+        return found
+
+    def hold(self, catalog: Catalog, team: str, digests: Collection[str]) -> None:
+        """Make sure of blobs that the transaction refers to: from here on nobody removes them.
+
+        The team has them, and their bytes are there. Lock the adapter first. Raises BlobNotFound.
+        """
+        held = catalog.blobs.hold(team, digests)
+        idle = [sha256 for sha256, is_idle in held.items() if is_idle]
+        for sha256 in (*(set(digests) - held.keys()), *idle):
+            if sha256 not in held or self.blobs.stat(sha256) is None:
+                raise BlobNotFound(sha256)
+        catalog.blobs.refer(idle)
 
     def _may(self, catalog: Catalog, scope: Scope, team: str) -> bool:
         if self.caller.may(scope, team):

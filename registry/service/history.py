@@ -14,7 +14,7 @@ from registry.domain.records import Adapter, Commit, Page, Version
 from registry.domain.reference import AdapterName, Reference, Selector
 from registry.domain.statuses import check_found
 from registry.service.core import UseCases
-from registry.service.lookup import find
+from registry.service.lookup import check_whole, find
 from registry.sql.catalog import Catalog
 
 
@@ -41,7 +41,7 @@ class History(UseCases):
         What is no alias may be a tag, which shows its commit.
 
         While the version of main's newest commit is withdrawn, main is the newest commit whose version is active.
-        Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone.
+        Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone, Damaged.
         """
         with self.database.reading() as catalog:
             self.require(catalog, reference.adapter)
@@ -108,6 +108,7 @@ def _main(catalog: Catalog, reference: Reference, adapter: Adapter) -> tuple[Ver
         assert withdrawn is not None
         check_found(reference, withdrawn.status)
         raise AssertionError(f"{withdrawn.reference} is active and isn't found")
+    check_whole(newest)
     return newest, head if newest.commit == head.id else _of(catalog, newest)
 
 
@@ -128,6 +129,7 @@ def _pinned(catalog: Catalog, reference: Reference, adapter: Adapter) -> tuple[V
     version = _version(catalog, commit)
     if version is not None:
         check_found(reference, version.status)
+        check_whole(version)
     return version, commit
 
 

@@ -19,12 +19,21 @@ from registry.domain.errors import (
     TooManyJobs,
 )
 from registry.domain.job_documents import composition_document
-from registry.domain.jobs import CompositionOrder, Job, JobKind, JobState, Submitted, VerificationOrder
+from registry.domain.jobs import (
+    CollectionOrder,
+    CompositionOrder,
+    Job,
+    JobKind,
+    JobState,
+    Submitted,
+    VerificationOrder,
+)
 from registry.domain.records import Page, Parent, Version
 from registry.domain.reference import AdapterName, Reference, Selector, check_alias
 from registry.domain.rights import Scope
 from registry.domain.texts import check_metadata, check_text
 from registry.service.aliases import Aliases
+from registry.service.collecting import GRACE, check_grace
 from registry.service.lookup import Lookup, look
 from registry.service.transfers import Transfers
 from registry.sql.catalog import Catalog
@@ -86,6 +95,13 @@ class Jobs(Transfers, Lookup, Aliases):
         title = f"verify {pin or 'everything'}{', every byte' if deep else ''}"
         return self._queue(self._new_job(JobKind.VERIFY, name, title, VerificationOrder(pin, deep).document()))
 
+    def submit_collection(self, *, grace: timedelta = GRACE, dry_run: bool = False) -> Job:
+        """Ask for a collection. For operators. Raises NotAllowed, WrongUsage, TooManyJobs."""
+        self.require_operator("collect", "blobs")
+        check_grace(grace)
+        title = f"collect{' (dry run)' if dry_run else ''}"
+        return self._queue(self._new_job(JobKind.COLLECT, None, title, CollectionOrder(grace, dry_run).document()))
+
     def job(self, job_id: str) -> Job:
         """A job. Raises JobNotFound."""
         with self.database.reading() as catalog:
@@ -121,7 +137,7 @@ class Jobs(Transfers, Lookup, Aliases):
             return self._seen(catalog, cancelled)
 
     def job_result(self, job_id: str) -> dict[str, Any]:
-        """What came of a job that is done: the document of `blend`, or that of `verify`.
+        """What came of a job that is done: the document of `blend`, of `verify` or of `gc`.
 
         Raises JobNotFound, JobUnfinished, and NotAllowed for whoever may not read what it was made of.
         """
@@ -132,7 +148,7 @@ class Jobs(Transfers, Lookup, Aliases):
             if not self._reads_inputs(catalog, job):
                 raise NotAllowed(self.actor, "read", f"what job {job_id} was made of")
             found = catalog.jobs.result(job_id)
-            if job.kind is JobKind.VERIFY:
+            if job.kind is not JobKind.COMPOSE:
                 return found or {}
             order = CompositionOrder.from_document(job.order)
             pin = Reference(order.into, Selector.VERSION, str(job.version))

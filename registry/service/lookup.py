@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from registry.domain.errors import AdapterNotFound, AliasNotFound, Gone, VersionNotFound
+from registry.domain.errors import AdapterNotFound, AliasNotFound, Damaged, Gone, VersionNotFound
 from registry.domain.records import (
     Adapter,
     Alias,
@@ -35,11 +35,18 @@ def find(catalog: Catalog, reference: Reference) -> Found:
     """The version behind a reference, by the rules of statuses.
 
     Without a pin (main or an alias) only an active version is found; an exact pin finds a yanked one too.
-    Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone.
+    Raises AdapterNotFound, AliasNotFound, VersionNotFound, NotActive, Gone, Damaged.
     """
     found = look(catalog, reference)
     check_found(reference, found.version.status)
+    check_whole(found.version)
     return found
+
+
+def check_whole(version: Version) -> None:
+    """Refuse a version whose stored bytes are known to be missing or changed. Raises Damaged."""
+    if version.damage is not None:
+        raise Damaged(version.reference, version.damage)
 
 
 def look(catalog: Catalog, reference: Reference) -> Found:

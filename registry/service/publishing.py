@@ -161,6 +161,7 @@ class Publishing(BaseGate):
     def _check_blobs(self, submission: Submission) -> None:
         """Every file must lie in the store, whole, brought by this team: a digest alone is no possession."""
         digests = {file.sha256 for file in submission.files}
+        self.check_damaged(digests)
         with self.database.reading() as catalog:
             possessed = catalog.blobs.possessed(submission.name.team, digests)
         for file in submission.files:
@@ -204,6 +205,7 @@ class Publishing(BaseGate):
     ) -> tuple[Commit, Version | None, bool]:
         """The commit, now main's, its version, and whether that is new."""
         name = catalog.adapters.ensure(submission.name, actor=self.actor, at=at)
+        self.hold(catalog, name.team, {file.sha256 for file in submission.files})
         head = catalog.commits.head(name)
         _check_head(name, head, submission.expected_head)
         self._refuse_other(catalog, name, head, draft)

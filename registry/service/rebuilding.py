@@ -90,6 +90,7 @@ class Rebuilding(Uploads):
         self._remember_spans(shelf, file)
 
     def _make_file(self, shelf: Shelf, file: "ShardFile", watch: Watch) -> None:
+        self.make_room(file.sha256)
         self.blobs.put(self._bytes_of(shelf, file, watch), sha256=file.sha256, size=file.size)
         watch(file.size)
 

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from registry.domain.digest import CHUNK, read_chunks
 from registry.domain.errors import FileNotInVersion
 from registry.domain.records import Commit, FileEntry, Version
+from registry.domain.resending import resending
 from registry.service.bases import settle_base
 from registry.service.core import Progress, silent
 from registry.service.inspection import inspect_folder
@@ -30,8 +31,7 @@ class Transfers(Repeating):
         self._check_rights(submission)
         selection = select_files(folder)
         self._check_folder(selection.folder, selection.kept, submission)
-        files = self._kept(selection, submission, progress)
-        publication = self.publish(replace(submission, files=files))
+        publication = resending(lambda: self._push(selection, submission, progress))
         return replace(publication, left_out=selection.left_out)
 
     def publish_base(self, folder: Path, submission: Submission, *, progress: Progress = silent) -> Publication:
@@ -48,9 +48,12 @@ class Transfers(Repeating):
         index = index_base(folder, progress=lambda done, total: progress("hashing", done, total))
         with self.database.reading() as catalog:
             self._label_for(catalog, submission.name, submission.base, index.fingerprint)
-        files = self._kept(selection, submission, progress)
-        publication = self.publish(replace(submission, files=files), progress=progress)
+        publication = resending(lambda: self._push(selection, submission, progress))
         return replace(publication, left_out=selection.left_out)
+
+    def _push(self, selection: Selection, submission: Submission, progress: Progress) -> Publication:
+        files = self._kept(selection, submission, progress)
+        return self.publish(replace(submission, files=files), progress=progress)
 
     def _kept(self, selection: Selection, submission: Submission, progress: Progress) -> tuple[FileEntry, ...]:
         """The files of a folder, stored, and the team's."""

@@ -34,9 +34,8 @@ class Uploads(Completion, Xorbs):
         check_part(team, "team", team)
         with self.database.reading() as catalog:
             self.require_team(catalog, team, Scope.WRITE)
-            possessed = bool(catalog.blobs.possessed(team, [sha256]))
             begun = catalog.uploads.unfinished(team, sha256, size=size, actor=self.actor)
-        if possessed and self._is_stored(sha256, size):
+        if self._is_kept(team, sha256, size):
             return Arrival(None, State.DONE)
         if size == 0:
             return self._have_nothing(team, sha256)

@@ -24,6 +24,8 @@ WATCHED = frozenset(
         "version.status",
         "version.evaluated",
         "version.approved",
+        "version.damaged",
+        "version.repaired",
         "tag.created",
         "tag.deleted",
         "base.added",
@@ -42,6 +44,8 @@ _OF_ITS_ADAPTER = frozenset(
         "version.status",
         "version.evaluated",
         "version.approved",
+        "version.damaged",
+        "version.repaired",
         "gate.set",
         "gate.removed",
         "tag.created",
@@ -52,6 +56,7 @@ _OF_ITS_ADAPTER = frozenset(
     }
 )
 _OF_CALLERS = frozenset({"token.created", "token.revoked", "team.role"})  # who may read what, not what there is
+_OF_BYTES = frozenset({"blobs.removed"})  # which no look-up reads
 MOST = 1000  # events looked at in one call
 
 
@@ -85,7 +90,7 @@ class Watching(UseCases):
             if place == since:
                 return News(place, frozenset(), False)
             headings = catalog.events.headings(since, limit=MOST) if since else None
-        if headings is None or any(kind not in _OF_ITS_ADAPTER | _OF_CALLERS for kind, _ in headings):
+        if headings is None or any(kind not in _OF_ITS_ADAPTER | _OF_CALLERS | _OF_BYTES for kind, _ in headings):
             return News(place, None, True)
         touched = frozenset(name.key for kind, name in headings if kind in _OF_ITS_ADAPTER and name)
         return News(place, touched, any(kind in _OF_CALLERS for kind, _ in headings))

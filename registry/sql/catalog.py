@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from registry.sql.aliases import Aliases
     from registry.sql.bases import Bases
     from registry.sql.blobs import Blobs
+    from registry.sql.collection import Collection
     from registry.sql.commits import Commits
     from registry.sql.deliveries import Deliveries, Upkeep
     from registry.sql.evaluations import Evaluations
     from registry.sql.events import Events
     from registry.sql.figures import Gauges
     from registry.sql.gates import Gates
+    from registry.sql.integrity import Integrity
     from registry.sql.jobs import Jobs
     from registry.sql.lineage import Lineages
     from registry.sql.quotas import Quotas
@@ -73,6 +75,18 @@ class Catalog:
         from registry.sql.blobs import Blobs  # lazy: start-up time
 
         return Blobs(self._connection)
+
+    @cached_property
+    def collection(self) -> "Collection":
+        from registry.sql.collection import Collection  # lazy: start-up time
+
+        return Collection(self._connection)
+
+    @cached_property
+    def integrity(self) -> "Integrity":
+        from registry.sql.integrity import Integrity  # lazy: start-up time
+
+        return Integrity(self._connection)
 
     @cached_property
     def lineage(self) -> "Lineages":

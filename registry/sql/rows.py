@@ -136,4 +136,5 @@ def version_record(row: RowMapping, files: Iterable[FileEntry] = ()) -> Version:
         metadata=row["metadata"],
         created_at=row["created_at"],
         files=tuple(files),
+        damage=row["damage"],
     )

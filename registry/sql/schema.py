@@ -19,7 +19,7 @@ from registry.domain.errors import DatabaseFailure, SchemaMismatch
 from registry.sql.engine import Database
 from registry.sql.failures import translated
 
-HEAD = "2026_11_22_xet"
+HEAD = "2026_11_22_collection"
 
 _REVISION = text("SELECT version_num FROM alembic_version")
 _LOCK = 0x61646170746572  # "adapter": the advisory lock of migrations

@@ -39,7 +39,7 @@ EXAMPLES = [
 def test_the_promised_commands_are_all_there():
     promised = """push pull show list search diff lineage resolve promote rollback history blend convert inspect verify
         yank revoke release migrate completion version merge extract verify-merge approve
-        compare serve login logout worker edit delete"""
+        compare serve login logout worker edit delete gc purge repair"""
     served = {"team create", "team list", "team members", "team role", "team visibility", "audit list", "audit verify"}
     served |= {"token create", "token list", "token revoke"}
     served |= {"team quota", "uploads expire"}

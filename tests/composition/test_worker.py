@@ -152,10 +152,12 @@ def test_a_worker_that_is_to_stop_gives_its_job_back(registry: Registry, monkeyp
     assert registry.job(job.id).state is JobState.DONE
 
 
-def test_without_torch_only_verifications_are_done(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_only_verifications_and_collections_are_done(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(room, "find_spec", lambda _name: None)
     job, check = ask(registry), registry.submit_verification()
     drain(registry)
     assert registry.job(job.id).state is JobState.QUEUED
     assert registry.job(check.id).state is JobState.DONE
-    assert room.kinds_here() == (JobKind.VERIFY,)
+    assert room.kinds_here() == (JobKind.VERIFY, JobKind.COLLECT)

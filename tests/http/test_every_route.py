@@ -134,8 +134,11 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", W + "/secret"): Row(Scope.ADMIN, path=OUR_HOOK, body={}),
     ("POST", W + "/test"): Row(Scope.ADMIN, path=OUR_HOOK),
     ("DELETE", W): Row(Scope.ADMIN, 204, path=OUR_HOOK),
+    ("POST", "/v1/collections"): Row(OPERATOR, 202, body={"dry_run": True}),
+    ("POST", V + "/purge"): Row(Scope.ADMIN, body={"reason": "leaked", "force": True}, path={"version": "3"}),
     ("PATCH", A): Row(Scope.WRITE, body={"description": "film reviews", "metadata": {"owner": "ml"}}),
     ("DELETE", A): Row(Scope.ADMIN, query="?reason=old&force=true"),
+    ("POST", A + "/purge"): Row(Scope.ADMIN, body={"reason": "leaked", "force": True}),
 }
 ELSEWHERE = {("DELETE", "/v1/tokens/{token_id}"): 404}  # what is not one's own isn't there, not forbidden
 

@@ -46,3 +46,11 @@ def test_a_base_that_isnt_here_is_refused_with_what_to_do(newest: Client) -> Non
         newest.do("peft.load_base", name="somebody/base-7b")
     assert "OSError" in refused.value.kinds
     assert "base model" in refused.value.text
+
+
+def test_a_published_base_is_loaded_by_its_name_and_adapted(minilm: Server, newest: Client) -> None:
+    name = AdapterName.parse("team/minilm")
+    minilm.registry.publish_base(minilm_folder(), Submission(name, ()))
+    minilm.registry.push_folder(SENTIMENT, Submission(AdapterName.parse("team/of-it"), ()))
+    here = newest.do("peft.load", base=minilm_folder(), adapter=SENTIMENT)
+    assert newest.do("peft.load", base=str(name), adapter="team/of-it", revision="v1") == here

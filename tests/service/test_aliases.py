@@ -151,4 +151,4 @@ def test_every_change_is_an_event_in_order(stocked: Registry) -> None:
     with stocked.database.reading() as catalog:
         events = catalog.events.since(0)
     assert [event.cursor for event in events] == sorted(event.cursor for event in events)
-    assert [event.kind for event in events] == ["base.added", *["commit.added"] * 4, "alias.moved"]
+    assert [event.kind for event in events] == ["base.added", "team.created", *["commit.added"] * 4, "alias.moved"]

@@ -19,7 +19,6 @@ from registry.domain.reference import AdapterName, Reference
 from registry.domain.rights import Role
 from registry.service import Registry
 from registry.service.publishing import Submission
-from registry.service.repositories import References
 from tests.factories import write_adapter
 from tests.service.jobs import member
 
@@ -74,7 +73,7 @@ def test_an_adapter_without_a_commit_shows_an_empty_one(registry: Registry) -> N
     assert (empty.files, empty.version, empty.parent) == ((), None, None)
     assert registry.commit_at(ref(f"@{empty.id}")) == empty
     assert registry.commits_from(ref()).items == ()
-    assert registry.references(OURS) == References(empty.id, {}, {}, {})
+    assert registry.references(OURS).main == empty.id
     (listed,) = registry.repositories(commits=True).items
     assert (listed.commit, listed.version) == (empty, None)
     registry.publish(Submission(OURS, ()))

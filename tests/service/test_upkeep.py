@@ -13,7 +13,7 @@ from registry.service import Registry
 from registry.service.core import now
 from registry.service.delivering import Deliverer
 from registry.service.publishing import Submission
-from registry.service.upkeep import DELIVERIES_KEPT, TIDY_EVERY, Upkeep, tidy
+from registry.service.upkeep import COLLECT_EVERY, DELIVERIES_KEPT, TIDY_EVERY, Upkeep, collect, tidy
 from registry.service.uploads import KEPT
 from tests.factories import write_adapter
 from tests.receivers import Receiver, receiver
@@ -41,6 +41,16 @@ def test_old_uploads_are_cleared_once_an_hour_by_one_of_many_servers(registry: R
     assert len(list(registry.blobs.staged())) == 1
     assert tidy(at(registry, KEPT + timedelta(days=1)))
     assert list(registry.blobs.staged()) == []
+
+
+def test_what_nothing_refers_to_is_collected_once_a_day_by_one_of_many_servers(registry: Registry) -> None:
+    registry.blobs.ingest(lambda: [b"left by a killed push"])
+    with ThreadPoolExecutor(4) as servers:
+        assert sum(servers.map(lambda _: collect(registry), range(4))) == 1
+    assert not collect(at(registry, COLLECT_EVERY / 2))
+    assert len(list(registry.blobs.list())) == 1
+    assert collect(at(registry, COLLECT_EVERY + timedelta(minutes=1)))
+    assert list(registry.blobs.list()) == []
 
 
 def test_the_thread_delivers_until_it_is_stopped_and_forgets_what_is_old(

@@ -11,7 +11,7 @@ from registry.sql.engine import Database
 
 def write(database: Database, team: str) -> None:
     with database.writing() as catalog:
-        catalog.teams.ensure(team, actor="ann", at=datetime.now(UTC))
+        catalog.teams.ensure(team, actor="ann", at=datetime.now(UTC), visibility="private")
 
 
 def test_a_mark_stays_while_nothing_changes_and_moves_with_every_commit(database: Database, database_url: str) -> None:

@@ -9,13 +9,22 @@ from registry.sql.tables.base import Digest, Row, RowId, UtcDateTime, table
 
 
 class BlobRow(Row):
-    """Bytes that the store holds; `size` in bytes."""
+    """Bytes that the store holds; `size` in bytes.
+
+    Nothing refers to them, as far as was seen, since `idle_since`; None: something does, and they are there. Since
+    `removed_at` they are gone, and purged commits alone name them. They were last read and hashed at `checked_at`;
+    `damage` says what was wrong then.
+    """
 
     __tablename__ = "blobs"
 
     sha256: Mapped[str] = mapped_column(Digest, primary_key=True)
     size: Mapped[int] = mapped_column(RowId)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    idle_since: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    checked_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    damage: Mapped[str | None]
 
 
 class BlobPossessionRow(Row):

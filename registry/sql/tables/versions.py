@@ -13,8 +13,9 @@ class VersionRow(Row):
     """A numbered content. Its commit must be there when the transaction ends.
 
     `main_position` is the id of main's newest commit that holds this content: the greatest one that is active is what
-    a bare `team/name` means, found in one index. `base_key` is the current base's fingerprint, or its lower-cased name
-    while only that is known. `details` has the parts of the summary that nobody searches.
+    a bare `team/name` means, found in one index. `damage` says what is wrong with its stored bytes. `base_key` is the
+    current base's fingerprint, or its lower-cased name while only that is known. `details` has the parts of the summary
+    that nobody searches.
     """
 
     __tablename__ = "versions"
@@ -38,6 +39,7 @@ class VersionRow(Row):
     main_position: Mapped[int | None] = mapped_column(RowId)
     status: Mapped[str]
     status_reason: Mapped[str | None]
+    damage: Mapped[str | None]
     format: Mapped[str]
     peft_type: Mapped[str]
     rank: Mapped[int]
