@@ -14,7 +14,7 @@ from tests.cli.conftest import run
 from tests.cli.test_help import EXAMPLES
 
 HEAVY = {"blend", "merge", "extract", "verify-merge", "convert", "diff"}
-LOCAL = {"verify", "migrate", "worker", "logout", "completion", "version"}  # of this machine's own files
+LOCAL = {"verify", "repair", "migrate", "worker", "logout", "completion", "version"}  # of this machine's own files
 DIFFERS = ("url", "used_at")  # a file's address, and whether the token that asks was used before
 LIGHT = [example for example in EXAMPLES if shlex.split(example)[1] not in HEAVY | LOCAL]
 
