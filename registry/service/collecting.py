@@ -76,10 +76,13 @@ class _Tally:
 class Collecting(UseCases):
     """Collect."""
 
-    def collect(self, *, grace: timedelta = GRACE, dry_run: bool = False, progress: Progress = silent) -> Collection:
+    def collect(
+        self, *, grace: timedelta = GRACE, dry_run: bool = False, listed: bool = True, progress: Progress = silent
+    ) -> Collection:
         """Remove what nothing has referred to for the grace; with `dry_run`, say what that would be. For operators.
 
-        Any number of these may run, beside everything else. Raises NotAllowed, WrongUsage.
+        `listed`: bytes too that lie in the store and aren't in the catalog; they may be another registry's, if somebody
+        gave two the same store. Any number of these may run, beside everything else. Raises NotAllowed, WrongUsage.
         """
         self.require_operator("collect", "blobs")
         check_grace(grace)
@@ -87,7 +90,7 @@ class Collecting(UseCases):
             return self._survey(grace)
         at = self.clock()
         self._note_idle(at, progress)
-        unknown = self._adopt(at - grace, progress)
+        unknown = self._adopt(at - grace, progress) if listed else 0
         done = self._remove_due(at - grace, progress)
         with self.database.reading() as catalog:
             waiting, waiting_bytes = catalog.collection.waiting(at - grace)

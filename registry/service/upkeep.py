@@ -49,7 +49,10 @@ def tidy(registry: Registry, *, every: timedelta = TIDY_EVERY) -> bool:
 
 
 def collect(registry: Registry, *, every: timedelta = COLLECT_EVERY, progress: Progress = silent) -> bool:
-    """Remove what nothing refers to, unless some server did so lately; returns whether it was done."""
+    """Remove what nothing refers to, unless some server did so lately; returns whether it was done.
+
+    What isn't in the catalog stays: whether it is anybody else's is for people to know (`adapters gc`).
+    """
     at = registry.clock()
     with registry.database.reading() as catalog:
         last = catalog.upkeep.last().get(_COLLECT)
@@ -58,7 +61,7 @@ def collect(registry: Registry, *, every: timedelta = COLLECT_EVERY, progress: P
     with registry.database.writing() as catalog:
         if not catalog.upkeep.take(_COLLECT, before=at - every, at=at):
             return False
-    done = registry.collect(progress=progress)
+    done = registry.collect(listed=False, progress=progress)
     if done.blobs:
         _log.info(json.dumps({"event": "collected", "blobs": done.blobs, "bytes": done.bytes}))
     return True

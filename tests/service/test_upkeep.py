@@ -44,13 +44,16 @@ def test_old_uploads_are_cleared_once_an_hour_by_one_of_many_servers(registry: R
 
 
 def test_what_nothing_refers_to_is_collected_once_a_day_by_one_of_many_servers(registry: Registry) -> None:
-    registry.blobs.ingest(lambda: [b"left by a killed push"])
+    sent = registry.blobs.ingest(lambda: [b"sent and never published"])
+    with registry.database.writing() as catalog:
+        catalog.blobs.register("ours", [(sent.sha256, sent.size)], at=registry.clock(), actor="ann")
+    other = registry.blobs.ingest(lambda: [b"of another registry, in the same store by mistake"])
     with ThreadPoolExecutor(4) as servers:
         assert sum(servers.map(lambda _: collect(registry), range(4))) == 1
     assert not collect(at(registry, COLLECT_EVERY / 2))
-    assert len(list(registry.blobs.list())) == 1
+    assert len(list(registry.blobs.list())) == 2
     assert collect(at(registry, COLLECT_EVERY + timedelta(minutes=1)))
-    assert list(registry.blobs.list()) == []
+    assert [stat.sha256 for stat in registry.blobs.list()] == [other.sha256]
 
 
 def test_the_thread_delivers_until_it_is_stopped_and_forgets_what_is_old(
