@@ -13,7 +13,8 @@ help:  ## show the targets
 
 # torch is resolved, since what it needs differs by platform; the rest is one frozen list, which uv installs with a tenth
 # of pip's work. Where uv can't reach the packages (only pip is told of a private index), pip installs them. Bytecode is
-# written when a module is first imported: compiling all of torch and transformers ahead would take longer.
+# written when a module is first imported: compiling all of torch and transformers ahead would take longer. What the demo
+# imports is imported once here, so that it needn't wait for that.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 UV  := $(BIN)/uv pip install --quiet --native-tls --link-mode copy --python $(BIN)/python
@@ -23,6 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) --constraint constraints.txt torch uv
 	$(call FROZEN,constraints.txt)
 	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -W ignore -c "import composition.jobs, peft, transformers.models.bert.modeling_bert"
 	@touch $@
 
 environment: $(READY)  ## the virtual environment, which every other target makes by itself
